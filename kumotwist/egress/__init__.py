@@ -1,0 +1,1 @@
+"""Where we send from and to: pure decisions about sources, paths, sites and limits."""

@@ -1,0 +1,41 @@
+"""An egress path: one source sending to one receiving site, and what holds there."""
+
+from msgspec import Struct
+
+from kumotwist.config.egress import EgressSource, PathSettings
+from kumotwist.config.queues import MxHost
+
+
+class Destination(Struct, frozen=True, kw_only=True):
+    """
+    The hosts that a domain's mail goes to.
+
+    groups: hosts in order of preference; the addresses of one group are tried in random order (`shuffled`), those of an
+    `mx_list` strictly in its order.  site: the name that groups domains with the same hosts.  null_mx: RFC 7505.
+    is_mx: real MX records were found.  expires: epoch seconds until which this may be kept.
+    """
+
+    domain: str
+    site: str
+    groups: tuple[tuple[MxHost, ...], ...]
+    shuffled: bool = True
+    null_mx: bool = False
+    is_mx: bool = False
+    expires: float = 0.0
+
+
+class EgressPath(Struct, frozen=True, kw_only=True):
+    """What a ready queue is for.  name: `source->site@smtp_client`."""
+
+    source: EgressSource
+    destination: Destination
+    settings: PathSettings
+
+    @property
+    def name(self) -> str:
+        return path_name(self.source.name, self.destination.site)
+
+
+def path_name(source: str, site: str, protocol: str = "smtp_client") -> str:
+    """The ready queue's name."""
+    return f"{source}->{site}@{protocol}"

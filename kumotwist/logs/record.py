@@ -1,0 +1,189 @@
+"""
+Log records: one JSON object a line, with the model's types, field names and field order.
+
+A record is built where the fact is decided (custody), encoded once, made durable together with the change that it
+tells of, and only then written to the log's files.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from kumotwist.mail.disposition import NOT_TRIED, Attempt, Peer, SourceAddress
+from kumotwist.mail.message import Message
+from kumotwist.mail.reply import Reply
+
+
+class RecordType(Enum):
+    """What a record tells.  Final ones end a message: it is never tried again."""
+
+    RECEPTION = "Reception"
+    DELIVERY = "Delivery"
+    BOUNCE = "Bounce"
+    TRANSIENT_FAILURE = "TransientFailure"
+    EXPIRATION = "Expiration"
+    ADMIN_BOUNCE = "AdminBounce"
+    REJECTION = "Rejection"
+    DELAYED = "Delayed"
+
+
+FINAL = frozenset({RecordType.DELIVERY, RecordType.BOUNCE, RecordType.EXPIRATION, RecordType.ADMIN_BOUNCE})
+
+
+class Record(Struct, kw_only=True):
+    """One line of the mail log; the fields stand in the model's order.  UNSET fields are left out, None is written as null."""
+
+    type: RecordType
+    id: str
+    sender: str
+    recipient: str | list[str]
+    queue: str
+    site: str
+    size: int
+    response: Reply
+    peer_address: Peer | None
+    timestamp: int
+    event_time: str
+    created: int
+    created_time: str
+    num_attempts: int
+    bounce_classification: str
+    egress_pool: str | None
+    egress_source: str | None
+    source_address: SourceAddress | None
+    feedback_report: None
+    meta: Mapping[str, Any]
+    headers: Mapping[str, Any]
+    delivery_protocol: str | None
+    reception_protocol: str | None
+    nodeid: str
+    tls_cipher: str | UnsetType = UNSET
+    tls_protocol_version: str | UnsetType = UNSET
+    tls_peer_subject_name: tuple[str, ...] | UnsetType = UNSET
+    provider_name: str | UnsetType = UNSET
+    session_id: str | UnsetType = UNSET
+
+
+@lru_cache(maxsize=64)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def rfc3339(instant: float) -> str:
+    """Epoch seconds as UTC with microseconds."""
+    whole = int(instant)
+    return f"{_second(whole)}.{int((instant - whole) * 1e6):06d}Z"
+
+
+def _on_one_line(reply: Reply) -> Reply:
+    if "\n" not in reply.text:
+        return reply
+    return Reply(reply.code, reply.enhanced, reply.text.replace("\n", " "), reply.command)
+
+
+class RecordWriter:
+    """Builds and encodes records for one node; knows which metadata the records shall show."""
+
+    def __init__(self, node_id: str, meta: tuple[str, ...] = ()) -> None:
+        """meta: metadata keys to copy; a trailing `*` takes every key that begins so."""
+        self._node_id = node_id
+        self._exact = tuple(key for key in meta if not key.endswith("*"))
+        self._prefixes = tuple(key[:-1] for key in meta if key.endswith("*"))
+        self._encode = msgspec.json.Encoder().encode
+
+    def message(
+        self,
+        kind: RecordType,
+        message: Message,
+        reply: Reply,
+        now: float,
+        *,
+        recipients: tuple[Any, ...] | None = None,
+        attempt: Attempt = NOT_TRIED,
+        egress_pool: str | None = None,
+        site: str | None = None,
+    ) -> bytes:
+        """One line (without its newline) about a message; `recipients` defaults to all of its own."""
+        created = message.created
+        about = message.recipients if recipients is None else recipients
+        tls = attempt.tls
+        return self._encode(
+            Record(
+                type=kind,
+                id=message.id,
+                sender=message.sender.email,
+                recipient=about[0].email if len(about) == 1 else [one.email for one in about],
+                queue=message.queue,
+                site=attempt.site if site is None else site,
+                size=message.size,
+                response=_on_one_line(reply),
+                peer_address=attempt.peer,
+                timestamp=int(now),
+                event_time=rfc3339(now),
+                created=int(created),
+                created_time=rfc3339(created),
+                num_attempts=message.attempts,
+                bounce_classification="Uncategorized",
+                egress_pool=egress_pool,
+                egress_source=attempt.egress_source,
+                source_address=attempt.source_address,
+                feedback_report=None,
+                meta=self._chosen(message.meta),
+                headers=message.log_headers or {},
+                delivery_protocol=attempt.delivery_protocol,
+                reception_protocol=message.meta.get("reception_protocol"),
+                nodeid=self._node_id,
+                tls_cipher=tls.cipher if tls else UNSET,
+                tls_protocol_version=tls.protocol_version if tls else UNSET,
+                tls_peer_subject_name=tls.peer_subject_name if tls and tls.peer_subject_name else UNSET,
+                provider_name=attempt.provider_name or UNSET,
+                session_id=attempt.session_id or UNSET,
+            )
+        )
+
+    def rejection(
+        self, sender: str, recipient: str, reply: Reply, peer: Peer, session_id: str, meta: Mapping[str, Any], now: float
+    ) -> bytes:
+        """One line about something that we refused to a client: there is no message, so id and queue are empty."""
+        return self._encode(
+            Record(
+                type=RecordType.REJECTION,
+                id="",
+                sender=sender,
+                recipient=recipient,
+                queue="",
+                site="",
+                size=0,
+                response=_on_one_line(reply),
+                peer_address=peer,
+                timestamp=int(now),
+                event_time=rfc3339(now),
+                created=int(now),
+                created_time=rfc3339(now),
+                num_attempts=0,
+                bounce_classification="Uncategorized",
+                egress_pool=None,
+                egress_source=None,
+                source_address=None,
+                feedback_report=None,
+                meta=self._chosen(meta),
+                headers={},
+                delivery_protocol=None,
+                reception_protocol=None,
+                nodeid=self._node_id,
+                session_id=session_id,
+            )
+        )
+
+    def _chosen(self, meta: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self._exact and not self._prefixes:
+            return {}
+        chosen = {key: meta[key] for key in self._exact if meta.get(key) is not None}
+        if self._prefixes:
+            chosen.update((k, v) for k, v in meta.items() if v is not None and k.startswith(self._prefixes))
+        return chosen
