@@ -49,6 +49,14 @@ class TlsFacts(Struct, frozen=True, gc=False):
     peer_subject_name: tuple[str, ...] = ()
 
 
+class Arrival(Struct, frozen=True, kw_only=True):
+    """How messages came in: what their Reception records say beside the messages themselves."""
+
+    peer: Peer
+    session_id: str
+    tls: TlsFacts | None = None
+
+
 class Attempt(Struct, frozen=True, kw_only=True):
     """Where and how a message was tried.  All None: it was not (the outcome is our own doing)."""
 

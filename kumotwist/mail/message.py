@@ -27,7 +27,7 @@ class Message:
 
     __slots__ = (
         "attempts", "content", "due", "envelope_loaded", "id", "last_reply", "log_headers", "meta",
-        "queue", "recipients", "schedule", "sender", "size",
+        "queue", "recipients", "resident", "schedule", "sender", "size",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class Message:
         self.last_reply = last_reply
         self.log_headers = log_headers
         self.envelope_loaded = True
+        self.resident = 0  # octets that it is counted with in memory
         self.queue = ""  # the name of the scheduled queue it is in; empty before it is admitted
 
     def __repr__(self) -> str:

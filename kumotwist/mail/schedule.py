@@ -4,7 +4,7 @@ When a message may be tried at all: not before a moment, only in certain hours o
 The model's `set_scheduling` and its JSON header.  Pure: the zone data come with Python.
 """
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -114,3 +114,8 @@ def _window(given: dict[str, Any]) -> Window:
     if time.fromisoformat(given["start"]) > time.fromisoformat(given["end"]):
         raise BadSchedule("start must not be after end: a window lies within one day")
     return Window(tuple(sorted(set(days))), given["tz"], given["start"], given["end"])
+
+
+def rfc3339_utc(instant: float) -> str:
+    """Epoch seconds as RFC 3339, to the second."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

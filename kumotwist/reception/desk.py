@@ -3,20 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from kumotwist.mail.disposition import Peer, TlsFacts
+from kumotwist.mail.disposition import Arrival, Peer
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Reply
 
 
-class Arrival(Struct, frozen=True, kw_only=True):
-    """How messages came in: what their Reception records say beside the messages themselves."""
-
-    peer: Peer
-    session_id: str
-    tls: TlsFacts | None = None
+__all__ = ["Arrival", "Desk"]
 
 
 class Desk(Protocol):

@@ -1,0 +1,184 @@
+"""
+The one place where spool and mail log change together.
+
+    take       a message becomes ours: stored with its Reception record, then 250, then admitted to its queue
+    settle     an attempt ended: the message goes, or stays with fewer recipients and a later due time, with its records
+    note       nothing changed but something is to be told: a Delayed or a Rejection record
+
+Each is one change to the spool, so one sync covers message and records:
+    Crash before it: as if it had not happened.  After a delivery whose change was not yet durable the message is sent again.
+    Crash after it: the record says what happened, the message is where the record says.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kumotwist.config.fields import format_duration
+from kumotwist.logs.record import RecordType, RecordWriter, rfc3339
+from kumotwist.mail.disposition import NOT_TRIED, Arrival, Attempt, Peer
+from kumotwist.mail.message import Message
+from kumotwist.mail.queue_name import NULL_QUEUE
+from kumotwist.mail.reason import Reason
+from kumotwist.mail.reply import Reply, refuse, reply
+from kumotwist.spool.change import Change
+from kumotwist.spool.residence import Residence
+from kumotwist.spool.service import Spool
+
+_ACCEPTED = Reply(250, None, "")
+
+Admit = Callable[[Message, Reason], None]
+
+
+class Custody:
+    """Takes messages and lets them go; see the module."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        spool: Spool,
+        records: RecordWriter,
+        residence: Residence,
+        clock: IReactorTime,
+        admit: Admit,
+        *,
+        disabled: frozenset[RecordType] = frozenset(),
+        obstacles: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """
+        admit: puts a stored message into its scheduled queue.
+        disabled: record types that no log file wants, so that they need not be written.
+        obstacles: why nothing may be accepted now, beside a failing spool; None: nothing.
+        """
+        self._spool = spool
+        self._records = records
+        self._residence = residence
+        self._clock = clock
+        self._admit = admit
+        self._disabled = disabled
+        self._obstacles = obstacles
+
+    # Coming
+
+    def take(self, messages: Sequence[Message], arrival: Arrival) -> "Deferred[None]":
+        """
+        Make the messages ours.  Fires once all are on disk: then, and only then, 250 may be said.
+
+        Fails with Refusal if they cannot be kept now; none of them is then kept.
+        """
+        change = Change()
+        now = self._clock.seconds()
+        for message in messages:
+            self._name_queue(message)
+            if message.schedule is not None:
+                message.due = message.schedule.adjust(now)
+            if message.queue != NULL_QUEUE:
+                change.store(message)
+            self._tell_reception(change, message, arrival, now)
+        done = self._spool.commit(change)
+        done.addCallbacks(self._taken, self._not_taken, callbackArgs=(messages,))
+        return done
+
+    def _name_queue(self, message: Message) -> None:
+        try:
+            message.queue = message.queue_name()
+        except ValueError as fault:
+            raise refuse("451 4.3.0 internal error", f"no queue for {message.id}: {fault}") from None
+
+    def _tell_reception(self, change: Change, message: Message, arrival: Arrival, now: float) -> None:
+        attempt = Attempt(peer=arrival.peer, tls=arrival.tls, session_id=arrival.session_id)
+        self._tell(change, RecordType.RECEPTION, message, _ACCEPTED, now, attempt=attempt)
+        if message.due > now:
+            text = delayed_reply((Reason.RECEIVED, Reason.SCHEDULED_FOR_LATER), message.due, now)
+            self._tell(change, RecordType.DELAYED, message, text, now)
+
+    def _taken(self, _: None, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.queue != NULL_QUEUE:
+                self._residence.lodge(message)
+                self._admit(message, Reason.RECEIVED)
+
+    def _not_taken(self, failure: Failure) -> None:
+        raise refuse("451 4.3.2 the spool is not accepting writes. Try later", failure.getErrorMessage())
+
+    def refused(
+        self, answer: Reply, *, sender: str, recipient: str, peer: Peer, session_id: str, meta: Mapping[str, Any]
+    ) -> None:
+        """Note a 4xx or 5xx that was said to a client."""
+        if RecordType.REJECTION in self._disabled or self._spool.fault is not None:
+            return  # with a failing spool there is no message behind it that could go missing, and it must not pile up
+        line = self._records.rejection(sender, recipient, answer, peer, session_id, meta, self._clock.seconds())
+        change = Change()
+        change.records.append((RecordType.REJECTION.value, line))
+        self._spool.must_commit(change)
+
+    def closed_for(self) -> str | None:
+        """Why nothing can be accepted just now, as the text of a 421 4.3.2; None: all is well."""
+        if self._spool.fault is not None:
+            return "the spool is not accepting writes. Try later"
+        return self._obstacles()
+
+    # Staying and going
+
+    def settle(
+        self,
+        message: Message,
+        told: Sequence[tuple[RecordType, Reply, tuple[Any, ...]]],
+        *,
+        keep: bool,
+        attempt: Attempt = NOT_TRIED,
+        egress_pool: str | None = None,
+        site: str | None = None,
+        attempts: int | None = None,
+    ) -> "Deferred[None]":
+        """
+        What became of a message: `told` are the records, each with the recipients it is about.  Fires once it is on disk.
+
+        keep: the message stays, as it is now (its recipients, attempts and due time are stored); else it goes.
+        attempts: the count that the records show, where the message's own was already raised.
+        """
+        change = Change()
+        now = self._clock.seconds()
+        raised, message.attempts = message.attempts, message.attempts if attempts is None else attempts
+        for kind, answer, recipients in told:
+            self._tell(
+                change, kind, message, answer, now, attempt=attempt, egress_pool=egress_pool, recipients=recipients, site=site
+            )
+        message.attempts = raised
+        if keep:
+            change.update(message)
+        else:
+            change.removals.append(message.id)
+            self._residence.leave(message)
+        return self._spool.must_commit(change)
+
+    def note_delay(self, message: Message, reasons: tuple[Reason, ...], until: float | None, what_for: str = "") -> None:
+        """A Delayed record: why the message waits, and until when (None: until what it waits for is there)."""
+        change = Change()
+        now = self._clock.seconds()
+        self._tell(change, RecordType.DELAYED, message, delayed_reply(reasons, until, now, what_for), now)
+        if change.records:
+            self._spool.must_commit(change)
+
+    def rest(self, message: Message) -> None:
+        """The message waits for long from now on: only the spool keeps its envelope and content."""
+        self._residence.leave(message)
+        message.shrink()
+
+    def _tell(self, change: Change, kind: RecordType, message: Message, answer: Reply, now: float, **facts: Any) -> None:
+        if kind not in self._disabled:
+            change.records.append((kind.value, self._records.message(kind, message, answer, now, **facts)))
+
+
+def delayed_reply(reasons: tuple[Reason, ...], until: float | None, now: float, what_for: str = "") -> Reply:
+    """The text of a Delayed record."""
+    context = ", ".join(reason.value for reason in reasons)
+    if until is None:
+        return reply(f"400 Context: {context}. Next due as soon as {what_for}")
+    for_it = f" for {what_for}" if what_for else ""
+    return reply(f"400 Context: {context}. Next due in {format_duration(round(until - now, 3))} at {rfc3339(until)}{for_it}")

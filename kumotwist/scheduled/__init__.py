@@ -1,0 +1,1 @@
+"""Scheduled queues: where messages wait until they are due, by `campaign:tenant@domain!routing_domain`; retry and expiry."""

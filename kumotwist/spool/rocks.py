@@ -1,0 +1,142 @@
+"""
+The spool in RocksDB: one write batch with one sync for many changes.
+
+Three column families: envelopes and contents by time-ordered key, so that a start reads envelopes only and in order of
+age; and the journal by number.  Contents that come and go before their memtable is flushed never reach a table file, which
+is why the write buffers are large.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
+
+from kumotwist.spool.change import Change
+from kumotwist.spool.store import SpoolUnusable
+
+MIB = 1024 * 1024
+_ENVELOPES, _CONTENTS, _JOURNAL = "envelopes", "contents", "journal"
+
+
+def key_of(message_id: str) -> bytes:
+    """The id's 16 octets with the slowest part of its time first: keys sort by age."""
+    return bytes.fromhex(message_id[12:16] + message_id[8:12] + message_id[:8] + message_id[16:])
+
+
+def id_of(key: bytes) -> str:
+    """The message id of a key."""
+    text = key.hex()
+    return text[8:16] + text[4:8] + text[:4] + text[16:]
+
+
+def _options(write_buffer: int, cache: Cache) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(write_buffer)
+    options.set_max_write_buffer_number(3)
+    options.set_keep_log_file_num(4)
+    tables = BlockBasedOptions()
+    tables.set_block_cache(cache)
+    options.set_block_based_table_factory(tables)
+    return options
+
+
+class RocksStore:
+    """`kind: rocksdb`.  One process at a time: RocksDB locks the directory."""
+
+    def __init__(self, path: str, *, flush: bool = True) -> None:
+        """Opens or makes the database.  Raises SpoolUnusable."""
+        cache = Cache(64 * MIB)
+        whole = _options(16 * MIB, cache)
+        whole.set_max_total_wal_size(512 * MIB)
+        whole.set_max_background_jobs(2)
+        families = {
+            _ENVELOPES: _options(32 * MIB, cache),
+            _CONTENTS: _options(128 * MIB, cache),
+            _JOURNAL: _options(32 * MIB, cache),
+        }
+        try:
+            os.makedirs(path, mode=0o750, exist_ok=True)
+            self._db = Rdict(path, options=whole, column_families=families, access_type=AccessType.read_write())
+        except Exception as fault:  # the binding raises bare Exception for all that RocksDB reports
+            raise SpoolUnusable(_remedy(path, str(fault))) from fault
+        self._envelopes = self._db.get_column_family(_ENVELOPES)
+        self._contents = self._db.get_column_family(_CONTENTS)
+        self._journal = self._db.get_column_family(_JOURNAL)
+        self._to_envelopes = self._db.get_column_family_handle(_ENVELOPES)
+        self._to_contents = self._db.get_column_family_handle(_CONTENTS)
+        self._to_journal = self._db.get_column_family_handle(_JOURNAL)
+        self._synced = WriteOptions()
+        self._synced.sync = flush
+        self._lazily = WriteOptions()
+
+    def write(self, changes: Sequence[Change], first_sequence: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        sequence = first_sequence
+        for change in changes:
+            for message_id, envelope, content in change.puts:
+                key = key_of(message_id)
+                put(key, envelope, self._to_envelopes)
+                if content is not None:
+                    put(key, content, self._to_contents)
+            for message_id in change.removals:
+                key = key_of(message_id)
+                delete(key, self._to_envelopes)
+                delete(key, self._to_contents)
+            for _, line in change.records:
+                put(sequence.to_bytes(8, "big"), line, self._to_journal)
+                sequence += 1
+        self._db.write(batch, self._synced)
+
+    def load(self, message_ids: Sequence[str], contents: bool) -> list[tuple[bytes, bytes | None] | None]:
+        keys: list[Any] = [key_of(message_id) for message_id in message_ids]
+        envelopes: list[bytes | None] = self._envelopes.get(keys) or []
+        bodies: list[bytes | None] = (self._contents.get(keys) or []) if contents else [None] * len(keys)
+        return [None if envelope is None else (envelope, body) for envelope, body in zip(envelopes, bodies, strict=True)]
+
+    def envelopes(self) -> Iterator[tuple[str, bytes]]:
+        found: Any = self._envelopes.items()  # sees the store as it is at this call
+        return ((id_of(key), envelope) for key, envelope in found)
+
+    def records(self, after: int) -> Iterator[tuple[int, bytes]]:
+        found: Any = self._journal.items(from_key=(after + 1).to_bytes(8, "big"))
+        for key, line in found:
+            yield int.from_bytes(key, "big"), line
+
+    def last_sequence(self) -> int:
+        newest: Any = self._journal.iter()
+        newest.seek_to_last()
+        return int.from_bytes(newest.key(), "big") if newest.valid() else 0
+
+    def forget_records(self, upto: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        batch.delete_range((0).to_bytes(8, "big"), (upto + 1).to_bytes(8, "big"), self._to_journal)
+        self._db.write(batch, self._lazily)
+
+    def close(self) -> None:
+        # Each of these keeps the database open, and locked, for as long as it lives.
+        del self._to_envelopes, self._to_contents, self._to_journal
+        for family in (self._envelopes, self._contents, self._journal):
+            family.close()
+        del self._envelopes, self._contents, self._journal
+        self._db.close()
+        del self._db
+
+
+def _remedy(path: str, fault: str) -> str:
+    if "LOCK" in fault or "lock" in fault:
+        return f"spool {path} is in use by another process: stop it, or give this one a spool.path of its own ({fault})"
+    return f"spool {path} cannot be opened: {fault}"

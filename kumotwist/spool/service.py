@@ -1,0 +1,224 @@
+"""
+The spool as the rest of the server sees it: changes go in, Deferreds come out, and the reactor never waits for a disk.
+
+One thread commits.  It takes every change that is waiting, writes them all with one sync, and reports back once: a change
+waits for the sync in progress and its own, never longer (group commit).  A second thread reads.
+
+When a write fails, newcomers are refused at once, so that their senders keep them; whatever must be written (what became
+of a message that is already ours) stays first in line and is tried again until the disk takes it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kumotwist.mail.message import Message
+from kumotwist.spool.change import Change, restore_envelope
+from kumotwist.spool.store import Store
+
+MOST_CHANGES = 512  # in one write: bounds its length, and with it what a crash can leave unanswered
+RETRY_AFTER = 1.0  # seconds between attempts to write what must be written
+MOST_LOADS = 64  # messages read in one go
+
+
+class _Pending:
+    """A change on its way to the disk, and whom to tell."""
+
+    __slots__ = ("change", "done", "refusable")
+
+    def __init__(self, change: Change, done: "Deferred[None]", refusable: bool) -> None:
+        self.change = change
+        self.done = done
+        self.refusable = refusable
+
+
+class Spool:
+    """Group commit over a Store, and loading."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        store: Store,
+        call_from_thread: Callable[..., object],
+        committed: Callable[[int, Sequence[tuple[str, bytes]]], None],
+    ) -> None:
+        """
+        call_from_thread: runs a function on the reactor's thread.
+        committed: told the first number, and (type, line) of records, once they are durable; in order, on the reactor's thread.
+        """
+        self._store = store
+        self._call_from_thread = call_from_thread
+        self._tell_log = committed
+        self._changes: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._loads: SimpleQueue[tuple[Message, bool, Deferred[None]] | int | None] = SimpleQueue()
+        self._sequence = store.last_sequence() + 1
+        self._stopping = Event()
+        self._threads = [
+            Thread(target=self._commit_all, name="spool-commit", daemon=True),
+            Thread(target=self._load_all, name="spool-load", daemon=True),
+        ]
+        self.fault: str | None = None  # why the last write failed; None: the spool is well
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Write what is waiting, then close.  Blocks; for the very end, when nobody submits any more."""
+        self._stopping.set()
+        self._changes.put(None)
+        self._loads.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._store.close()
+
+    def commit(self, change: Change) -> "Deferred[None]":
+        """Fires once the change is durable; fails at once where the disk does not take it (nothing of it is then kept)."""
+        done: Deferred[None] = Deferred()
+        self._changes.put(_Pending(change, done, True))
+        return done
+
+    def must_commit(self, change: Change) -> "Deferred[None]":
+        """Make the change durable, however long the disk refuses; fires when it is."""
+        done: Deferred[None] = Deferred()
+        self._changes.put(_Pending(change, done, False))
+        return done
+
+    def load(self, message: Message, content: bool = True) -> "Deferred[None]":
+        """
+        Bring back what `shrink` dropped; content False: the envelope only.  Fails with KeyError if the spool has it not.
+
+        A message that was changed meanwhile keeps its own attempts and due time.
+        """
+        done: Deferred[None] = Deferred()
+        self._loads.put((message, content, done))
+        return done
+
+    def envelopes(self) -> Iterator[tuple[str, bytes]]:
+        """As Store.envelopes; blocks, for a thread."""
+        return self._store.envelopes()
+
+    def records(self, after: int) -> Iterator[tuple[int, bytes]]:
+        """As Store.records; blocks, for a thread."""
+        return self._store.records(after)
+
+    def forget_records(self, upto: int) -> None:
+        """The log's files have the records up to this number."""
+        self._loads.put(upto)
+
+    # The committing thread
+
+    def _commit_all(self) -> None:
+        again: list[_Pending] = []
+        while True:
+            batch, last = self._gather(again)
+            again = self._commit(batch) if batch else []
+            if last and (not again or not self._changes.empty()):
+                return
+            if last:
+                self._changes.put(None)
+            if again and self._stopping.wait(RETRY_AFTER):
+                return  # the disk still refuses and we are to end: what the spool has, it has
+
+    def _gather(self, first: list[_Pending]) -> tuple[list[_Pending], bool]:
+        """Everything that waits, after what must be tried again; True if nothing will follow."""
+        batch = first
+        try:
+            pending = self._changes.get(block=not batch)
+            while pending is not None:
+                batch.append(pending)
+                if len(batch) >= MOST_CHANGES:
+                    return batch, False
+                pending = self._changes.get_nowait()
+        except Empty:
+            return batch, False
+        return batch, True
+
+    def _commit(self, batch: list[_Pending]) -> list[_Pending]:
+        """Write a batch; what must be written and was not is returned."""
+        records = [record for pending in batch for record in pending.change.records]
+        try:
+            self._store.write([pending.change for pending in batch], self._sequence)
+        except Exception as fault:  # noqa: BLE001  whatever the disk or its library says, the answer is the same
+            self._call_from_thread(self._refused, [one for one in batch if one.refusable], Failure(), str(fault))
+            return [one for one in batch if not one.refusable]
+        first, self._sequence = self._sequence, self._sequence + len(records)
+        self._call_from_thread(self._written, batch, first, records)
+        return []
+
+    def _written(self, batch: list[_Pending], first: int, records: list[tuple[str, bytes]]) -> None:
+        if self.fault is not None:
+            self.log.info("the spool takes writes again")
+            self.fault = None
+        if records:
+            self._tell_log(first, records)
+        for pending in batch:
+            pending.done.callback(None)
+
+    def _refused(self, batch: list[_Pending], failure: Failure, text: str) -> None:
+        if self.fault is None:
+            self.log.failure("the spool does not take writes; new mail is refused until it does", failure)
+        self.fault = text
+        for pending in batch:
+            pending.done.errback(failure)
+
+    # The reading thread
+
+    def _load_all(self) -> None:
+        while (wanted := self._loads.get()) is not None:
+            batch = [wanted]
+            last = False
+            try:
+                while len(batch) < MOST_LOADS:
+                    following = self._loads.get_nowait()
+                    if following is None:
+                        last = True
+                        break
+                    batch.append(following)
+            except Empty:
+                pass
+            self._load(batch)
+            if last:
+                return
+
+    def _load(self, batch: "list[tuple[Message, bool, Deferred[None]] | int]") -> None:
+        for number in (one for one in batch if isinstance(one, int)):
+            try:
+                self._store.forget_records(number)
+            except Exception as fault:  # noqa: BLE001  a longer journal harms nobody; it is tried again with the next number
+                self._call_from_thread(self.log.warn, "the journal keeps records that the log has: {fault}", fault=fault)
+        loads = [one for one in batch if not isinstance(one, int)]
+        for contents in (True, False):
+            some = [(message, done) for message, wanted, done in loads if wanted is contents]
+            if not some:
+                continue
+            found: list[Any] | Failure
+            try:
+                found = list(self._store.load([message.id for message, _ in some], contents))
+            except Exception:  # noqa: BLE001  reported to each that asked
+                found = Failure()
+            self._call_from_thread(_loaded, some, found, contents)
+
+
+def _loaded(some: "list[tuple[Message, Deferred[None]]]", found: "list[Any] | Failure", contents: bool) -> None:
+    if isinstance(found, Failure):
+        for _, done in some:
+            done.errback(found)
+        return
+    for (message, done), parts in zip(some, found, strict=True):
+        if parts is None or (contents and parts[1] is None):
+            done.errback(KeyError(message.id))
+            continue
+        if not message.envelope_loaded:
+            attempts, due = message.attempts, message.due
+            restore_envelope(message, parts[0])
+            message.attempts, message.due = attempts, due
+        if contents:
+            message.content = parts[1]
+        done.callback(None)

@@ -1,0 +1,81 @@
+"""Whether the disks that mail and its log are on have room left; below a minimum, new mail is refused while there is still some."""
+
+import os
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+LOOK_AGAIN = 5.0  # seconds
+
+
+class Minimum(Struct, frozen=True):
+    """What must stay free below `path`: octets and inodes, or shares of all there are (`10%`)."""
+
+    path: str
+    space: str | int
+    inodes: str | int
+
+
+class Room(Struct, frozen=True):
+    """What is free and what there is, of one kind."""
+
+    free: int
+    whole: int
+
+    def below(self, minimum: str | int) -> bool:
+        """A file system that does not count (whole 0) is never too full."""
+        if not self.whole:
+            return False
+        if isinstance(minimum, str):
+            return self.free * 100 < float(minimum.rstrip("% ")) * self.whole
+        return self.free < minimum
+
+
+def measure(path: str) -> tuple[Room, Room]:
+    """Space in octets and inodes, as an ordinary user may use them.  Raises OSError."""
+    found = os.statvfs(path)
+    space = Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+    return space, Room(found.f_favail, found.f_files)
+
+
+class DiskSpace:
+    """Looks at the minima every few seconds."""
+
+    log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, minima: Sequence[Minimum], measure: Callable[[str], tuple[Room, Room]] = measure
+    ) -> None:
+        self._clock = clock
+        self._minima = minima
+        self._measure = measure
+        self._call: IDelayedCall | None = None
+        self.full: str | None = None  # the path that is too full; None: there is room
+
+    def start(self) -> None:
+        self._look()
+
+    def stop(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        full = next((one.path for one in self._minima if self._is_full(one)), None)
+        if full != self.full:
+            if full is not None:
+                self.log.error("{path}: less is free than the configured minimum; new mail is refused", path=full)
+            else:
+                self.log.info("{path}: there is room again", path=self.full)
+            self.full = full
+        self._call = self._clock.callLater(LOOK_AGAIN, self._look)
+
+    def _is_full(self, minimum: Minimum) -> bool:
+        try:
+            space, inodes = self._measure(minimum.path)
+        except OSError as fault:
+            self.log.warn("{path}: how much is free cannot be told: {fault}", path=minimum.path, fault=fault)
+            return False
+        return space.below(minimum.space) or inodes.below(minimum.inodes)
