@@ -106,9 +106,7 @@ class Custody:
     def _not_taken(self, failure: Failure) -> None:
         raise refuse("451 4.3.2 the spool is not accepting writes. Try later", failure.getErrorMessage())
 
-    def refused(
-        self, answer: Reply, *, sender: str, recipient: str, peer: Peer, session_id: str, meta: Mapping[str, Any]
-    ) -> None:
+    def refused(self, answer: Reply, *, sender: str, recipient: str, peer: Peer, session_id: str, meta: Mapping[str, Any]) -> None:
         """Note a 4xx or 5xx that was said to a client."""
         if RecordType.REJECTION in self._disabled or self._spool.fault is not None:
             return  # with a failing spool there is no message behind it that could go missing, and it must not pile up

@@ -86,9 +86,7 @@ class ReadyQueues:
             source = queue.path.source.name
             if source in sources:
                 settings = self._settings_for(self._feeding[name], source, queue.path.destination.site)
-                queue.reshape(
-                    EgressPath(source=sources[source], destination=queue.path.destination, settings=settings)
-                )
+                queue.reshape(EgressPath(source=sources[source], destination=queue.path.destination, settings=settings))
             else:
                 queue.give_all_back(Reason.READY_QUEUE_WAS_SUSPENDED)
 

@@ -300,10 +300,10 @@ class Scheduler:
             queue.told = None
         return bool(queue.held)
 
-    def source_missing(self, ready: ReadyQueue) -> None:
+    def source_missing(self, name: str) -> None:
         """The source's address is not on this machine: what is ready for it chooses anew."""
-        self.sources.missing(ready.path.source)
-        for queue in self._ready.of_source(ready.path.source.name):
+        for queue in self._ready.of_source(name):
+            self.sources.missing(queue.path.source)
             queue.give_all_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED)
 
     def _source_returned(self, name: str) -> None:

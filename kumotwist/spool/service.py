@@ -69,13 +69,19 @@ class Spool:
         for thread in self._threads:
             thread.start()
 
-    def close(self) -> None:
-        """Write what is waiting, then close.  Blocks; for the very end, when nobody submits any more."""
+    def finish(self) -> None:
+        """Write what is waiting and end the threads.  Blocks; for the end, when nobody submits any more."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._changes.put(None)
         self._loads.put(None)
         for thread in self._threads:
             thread.join()
+
+    def close(self) -> None:
+        """Finish, and give the store back.  Blocks."""
+        self.finish()
         self._store.close()
 
     def commit(self, change: Change) -> "Deferred[None]":
@@ -110,7 +116,10 @@ class Spool:
 
     def forget_records(self, upto: int) -> None:
         """The log's files have the records up to this number."""
-        self._loads.put(upto)
+        if self._stopping.is_set():
+            self._store.forget_records(upto)  # the log's last word, when the thread has gone
+        else:
+            self._loads.put(upto)
 
     # The committing thread
 

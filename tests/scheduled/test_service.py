@@ -1,150 +1,21 @@
 """The scheduler, its ready queues and custody together, on a clock, with a spool in memory and scripted sessions."""
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kumotwist.config.egress import EgressPool, EgressSource, PathSettings, PoolEntry
+from kumotwist.config.egress import PathSettings
 from kumotwist.config.fields import Rate
-from kumotwist.config.queues import MxHost, QueueSettings
-from kumotwist.custody import Custody
+from kumotwist.config.queues import QueueSettings
 from kumotwist.egress.path import Destination
-from kumotwist.logs.record import RecordWriter
-from kumotwist.mail.disposition import Arrival, Attempt, Outcome, Peer, Verdict
+from kumotwist.mail.disposition import Attempt, Outcome, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
-from kumotwist.mail.reply import Reply, reply
+from kumotwist.mail.reply import Reply
 from kumotwist.mail.schedule import Schedule
-from kumotwist.ready.queue import ReadyQueue
-from kumotwist.ready.service import ReadyQueues
-from kumotwist.scheduled.service import Scheduler
 from kumotwist.spool.change import decode_message
-from kumotwist.spool.residence import Residence
-from tests.support.memory import InstantSpool, MemoryStore, Messages
-
-START = 1_700_000_000.0
-OK = reply("250 2.0.0 taken", ".")
-LATER = reply("451 4.7.0 later", "RCPT TO:<bob@example.org>")
-NEVER = reply("550 5.1.1 no such user", "RCPT TO:<bob@example.org>")
-ARRIVAL = Arrival(peer=Peer("client.example", "192.0.2.7"), session_id="s-1")
-
-
-class Session:
-    """A delivery session that does what the test says."""
-
-    def __init__(self, supply: ReadyQueue) -> None:
-        self.supply = supply
-        self.ended: Deferred[None] = Deferred()
-        self.attempt = Attempt(site=supply.name, egress_source=supply.path.source.name, delivery_protocol="ESMTP")
-
-    def answer(self, verdict: Verdict, answer: Reply) -> Message:
-        message = self.supply.next_message()
-        assert message is not None
-        content = self.supply.content(message)
-        if isinstance(content, Deferred):
-            assert content.called
-        self.supply.settle(message, self.attempt, [Outcome(verdict, message.recipients, answer)])
-        return message
-
-    def drain(self, verdict: Verdict = Verdict.DELIVERED, answer: Reply = OK) -> list[Message]:
-        done = []
-        while self.supply.size:
-            done.append(self.answer(verdict, answer))
-        return done
-
-    def end(self) -> None:
-        self.ended.callback(None)
-
-
-class Destinations:
-    """Every domain has a site of its own, unless a test says otherwise."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-
-    def destination(self, domain: str) -> Any:
-        found = self.answers.get(domain)
-        if callable(found):
-            return found()
-        if found is not None:
-            return found
-        host = MxHost(name=f"mx.{domain}", label=f"mx.{domain}")
-        return Destination(domain=domain, site=f"mx.{domain}", groups=((host,),), expires=1e12)
-
-
-class House:
-    """Custody, scheduled and ready queues as the composition root joins them."""
-
-    def __init__(self, *, store: MemoryStore | None = None, memory: int = 1 << 20) -> None:
-        self.clock = Clock()
-        self.clock.advance(START)
-        self.spool = InstantSpool(store)
-        self.sessions: list[Session] = []
-        self.paths: dict[str, PathSettings] = {}
-        self.queues: dict[str, QueueSettings] = {}
-        self.pools = {"unspecified": EgressPool(name="unspecified", entries=(PoolEntry(name="unspecified"),))}
-        self.sources = {"unspecified": EgressSource(name="unspecified")}
-        self.destinations = Destinations()
-        self.messages = Messages(self.clock.seconds)
-        self.custody = Custody(
-            self.spool,  # type: ignore[arg-type]
-            RecordWriter("node"),
-            Residence(memory),
-            self.clock,
-            lambda message, reason: self.scheduler.admit(message, reason),
-        )
-        self.ready = ReadyQueues(
-            self.clock,
-            self.spool.load,
-            self._open,
-            self.sources,
-            lambda domain, source, site: self.paths.get(domain, PathSettings()),
-        )
-        self.scheduler = Scheduler(
-            self.clock,
-            lambda: 0.5,
-            self.custody,
-            lambda message: self.spool.load(message, False),
-            self.ready,
-            self.destinations,
-            self.pools,
-            lambda domain, tenant, campaign: self.queues.get(domain, QueueSettings()),
-        )
-        self.ready.home = self.scheduler
-        self.scheduler.start()
-
-    def _open(self, supply: ReadyQueue) -> "Deferred[None]":
-        session = Session(supply)
-        self.sessions.append(session)
-        return session.ended
-
-    def pool(self, name: str, **weights: int) -> None:
-        entries = tuple(PoolEntry(name=source, weight=weight) for source, weight in weights.items())
-        self.pools[name] = EgressPool(name=name, entries=entries)
-        for n, source in enumerate(weights):
-            self.sources[source] = EgressSource(name=source, source_address=f"127.0.0.{n + 11}")
-
-    def take(self, *recipients: str, schedule: Schedule | None = None, **meta: Any) -> Message:
-        message = self.messages.make(*recipients or ("bob@example.org",), **meta)
-        message.schedule = schedule
-        taken = self.custody.take([message], ARRIVAL)
-        assert taken.called
-        return message
-
-    def records(self, kind: str | None = None) -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in self.spool.lines]
-        return [one for one in found if kind is None or one["type"] == kind]
-
-    def queue_of(self, source: str = "unspecified", site: str = "mx.example.org") -> ReadyQueue:
-        return next(one for one in self.ready if one.name == f"{source}->{site}@smtp_client")
-
-    def forward(self, seconds: float, step: float = 1.0) -> None:
-        for _ in range(int(seconds / step)):
-            self.clock.advance(step)
+from tests.support.house import ARRIVAL, LATER, NEVER, OK, START, House
 
 
 class WayOfAMessageTests(SynchronousTestCase):
@@ -292,7 +163,7 @@ class SelectionTests(SynchronousTestCase):
         self.house.scheduler.sources._here = here.__getitem__
         for _ in range(6):
             self.house.take()
-        self.house.scheduler.source_missing(self.house.queue_of("heavy"))
+        self.house.scheduler.source_missing("heavy")
         self.house.clock.advance(0)
         self.assertEqual((self.house.queue_of("heavy").size, self.house.queue_of("light").size), (0, 6))
         here["127.0.0.11"] = True
@@ -322,9 +193,7 @@ class SelectionTests(SynchronousTestCase):
         self.house.take("x@example.net")
         [failure] = self.house.records("TransientFailure")
         self.assertEqual(failure["response"]["code"], 451)
-        self.assertEqual(
-            failure["response"]["content"], "KumoMTA internal: no sources available for example.net pool=`none`"
-        )
+        self.assertEqual(failure["response"]["content"], "KumoMTA internal: no sources available for example.net pool=`none`")
 
 
 class BlockedQueueTests(SynchronousTestCase):
@@ -410,9 +279,8 @@ class FairnessTests(SynchronousTestCase):
                 house.take(tenant=tenant)
         first: list[str] = []
         while len(first) < 30:
-            for session in list(house.sessions):
-                if session.supply.size:
-                    first.append(session.answer(Verdict.DELIVERED, OK).meta["tenant"])
+            busy = [session for session in house.sessions if session.supply.size]
+            first += [session.answer(Verdict.DELIVERED, OK).meta["tenant"] for session in busy if session.supply.size]
             house.clock.advance(0.001)
         self.assertEqual(first.count("small"), 5)
 
@@ -464,119 +332,6 @@ class MemoryTests(SynchronousTestCase):
             house.queue_of().settle(message, Attempt(), [Outcome(Verdict.DELIVERED, message.recipients, OK)])
         self.assertEqual(sent, [b"Subject: hello\r\n\r\nworld\r\n"] * 50)
         self.assertEqual(house.custody._residence.held, 0)
-
-
-class ReadyQueueTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.house = House()
-
-    def test_sessions_grow_with_the_queue_and_not_beyond_the_limit(self) -> None:
-        for _ in range(200):
-            self.house.take()
-        self.assertLessEqual(len(self.house.sessions), 32)
-        self.assertGreater(len(self.house.sessions), 25)
-
-    def test_an_idle_session_gets_the_next_message_and_patience_ends(self) -> None:
-        self.house.take()
-        session = self.house.sessions[0]
-        session.drain()
-        waiting = session.supply.message_or_none(5.0)
-        self.house.take()
-        self.assertIsNotNone(self.successResultOf(waiting))
-        self.assertEqual(len(self.house.sessions), 1)
-        impatient = session.supply.message_or_none(5.0)
-        self.house.clock.advance(4.9)
-        self.assertNoResult(impatient)
-        self.house.clock.advance(0.2)
-        self.assertIsNone(self.successResultOf(impatient))
-
-    def test_a_cancelled_wait_takes_no_message(self) -> None:
-        self.house.take()
-        session = self.house.sessions[0]
-        session.drain()
-        waiting = session.supply.message_or_none(5.0)
-        waiting.addErrback(lambda _: None)
-        waiting.cancel()
-        self.house.take()
-        self.assertEqual(session.supply.size, 1)
-
-    def test_when_a_session_ends_others_go_on_with_what_is_left(self) -> None:
-        self.house.take()
-        self.house.sessions[0].end()
-        self.house.clock.advance(0)
-        self.assertEqual(len(self.house.sessions), 2)
-
-    def test_a_session_that_breaks_by_our_fault_makes_the_path_rest(self) -> None:
-        self.house.take()
-        self.house.sessions[0].ended.errback(ZeroDivisionError("ours"))
-        self.house.clock.advance(0.5)
-        self.assertEqual(len(self.house.sessions), 1)
-        self.house.clock.advance(0.6)
-        self.assertEqual(len(self.house.sessions), 2)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_a_throttled_path_hands_out_nothing_until_the_limit_frees(self) -> None:
-        self.house.take()
-        supply = self.house.sessions[0].supply
-        supply.throttled(Reason.MESSAGE_RATE_THROTTLE, 30.0)
-        self.assertIsNone(supply.next_message())
-        self.house.sessions[0].end()
-        self.house.forward(29)
-        self.assertEqual(len(self.house.sessions), 1)
-        self.house.forward(2)
-        self.assertEqual(len(self.house.sessions), 2)
-
-    def test_what_is_given_back_with_a_delay_waits_uncounted_and_a_record_says_why(self) -> None:
-        self.house.take()
-        supply = self.house.sessions[0].supply
-        message = supply.next_message()
-        assert message is not None
-        supply.give_back(message, Reason.CONNECTION_RATE_THROTTLE, 30.0)
-        [delayed] = self.house.records("Delayed")
-        self.assertIn("Context: ConnectionRateThrottle. Next due in 30s at ", delayed["response"]["content"])
-        self.house.forward(31)
-        again = supply.next_message()
-        assert again is not None
-        self.assertEqual((again.id, again.attempts), (message.id, 0))
-
-    def test_everything_ready_can_get_one_outcome(self) -> None:
-        for _ in range(5):
-            self.house.take()
-        supply = self.house.sessions[0].supply
-        supply.dispose_all(Verdict.BOUNCED, reply("556 5.1.10 Recipient address has a null MX"), Reason.FAILED_DUE_TO_NULL_MX)
-        self.assertEqual(len(self.house.records("Bounce")), 5)
-        self.assertEqual(self.house.spool.store.kept, {})
-
-    def test_after_too_many_failed_connections_all_that_is_ready_waits(self) -> None:
-        self.house.paths["example.org"] = PathSettings(consecutive_connection_failures_before_delay=3)
-        for _ in range(10):
-            self.house.take()
-        supply = self.house.sessions[0].supply
-        for _ in range(4):
-            supply.connection_failed()
-        self.assertEqual(self.house.records("TransientFailure"), [])
-        supply.connection_failed()
-        failures = self.house.records("TransientFailure")
-        self.assertEqual(len(failures), 10)
-        self.assertIn("too many successive connection failures", failures[0]["response"]["content"])
-
-    def test_stopping_waits_for_the_sessions_and_hands_out_nothing_more(self) -> None:
-        self.house.take()
-        stopped = self.house.ready.stop()
-        self.assertNoResult(stopped)
-        self.assertIsNone(self.house.sessions[0].supply.next_message())
-        self.house.sessions[0].end()
-        self.successResultOf(stopped)
-
-    def test_domains_of_one_site_share_a_path_and_the_first_by_name_decides(self) -> None:
-        shared = self.house.destinations.destination("shared.example")
-        for domain, limit in (("b.example", 7), ("a.example", 3)):
-            self.house.destinations.answers[domain] = shared
-            self.house.paths[domain] = PathSettings(max_ready=limit)
-        self.house.take("x@b.example")
-        self.house.take("x@a.example")
-        queue = self.house.queue_of(site="mx.shared.example")
-        self.assertEqual((queue.size, queue.path.settings.max_ready), (2, 3))
 
 
 def accounts(house: House) -> tuple[set[str], set[str]]:

@@ -1,0 +1,272 @@
+"""
+The composition root: builds the server from its configuration, joins the stages, starts and stops them in order.
+
+Reading `Server._build` is reading the architecture.  Only here is the reactor imported.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from itertools import islice, takewhile
+from typing import Any
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from kumotwist.config.compose import path_settings, queue_settings
+from kumotwist.config.egress import PathSettings
+from kumotwist.config.faults import ConfigFaults
+from kumotwist.config.queues import QueueSettings
+from kumotwist.config.read import read_config
+from kumotwist.config.server import Config, SpoolSettings
+from kumotwist.custody import Custody
+from kumotwist.delivery.session import deliver
+from kumotwist.delivery.stop import Stop
+from kumotwist.delivery.tls import Trust
+from kumotwist.dns.resolver import Resolver
+from kumotwist.dns.rollup import Rollup
+from kumotwist.logs.record import RecordType, RecordWriter
+from kumotwist.logs.service import MailLog
+from kumotwist.mail.message import Message
+from kumotwist.mail.message_id import MessageIds
+from kumotwist.ready.queue import ReadyQueue
+from kumotwist.ready.service import ReadyQueues
+from kumotwist.reception.service import EsmtpListener, Reception, Rules
+from kumotwist.scheduled.service import Scheduler
+from kumotwist.spool.change import decode_message
+from kumotwist.spool.directory import DirectoryStore
+from kumotwist.spool.residence import Residence
+from kumotwist.spool.rocks import RocksStore
+from kumotwist.spool.service import Spool
+from kumotwist.spool.space import DiskSpace, Minimum
+from kumotwist.spool.store import SpoolUnusable, Store
+
+RESIDENT = 256 * 1024 * 1024  # octets of waiting messages kept in memory beside the spool
+MOST_ADMITTED = 500  # stored messages handed to the queues in one turn of the reactor
+
+
+class Options(usage.Options):
+    """`twistd kumotwist --config FILE`."""
+
+    optParameters = [["config", "c", None, "The YAML file that configures the server."]]  # noqa: N815  Twisted looks for it
+
+    def postOptions(self) -> None:
+        if self["config"] is None:
+            raise usage.UsageError("--config FILE is needed; see conf/kumotwist.yaml for one with every key")
+
+
+def makeService(options: Options) -> "Server":
+    """What twistd runs.  A configuration with faults ends the start with one line for each."""
+    try:
+        config = read_config(options["config"])
+    except ConfigFaults as faults:
+        raise SystemExit(str(faults)) from None
+    return Server(config)
+
+
+class Server(Service):
+    """One whole mail server."""
+
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any = None) -> None:
+        """reactor: the one that runs, if None."""
+        if reactor is None:
+            from twisted.internet import reactor
+        self.reactor = reactor
+        self.config = config
+        self.listeners: list[EsmtpListener] = []
+        self.enumerated: Deferred[None] | None = None  # fires when all that the spool had at the start is in its queues
+
+    # Start
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's
+        try:
+            self._build(open_store(self.config.spool))
+        except SpoolUnusable as fault:
+            raise SystemExit(str(fault)) from fault
+        self.space.start()
+        self.mail_log.start(self._leftovers())
+        self.spool.start()
+        self.rollup.start()
+        self.ready.start()
+        self.scheduler.start()
+        # Looked up before anybody can send us mail: what is found here was here before.
+        self.enumerated = deferToThread(self._enumerate, self.spool.envelopes())
+        self.enumerated.addErrback(self._enumeration_failed)
+        for listener in self.listeners:
+            listener.startService()
+
+    def _build(self, store: Store) -> None:
+        config, reactor = self.config, self.reactor
+        chance = random.SystemRandom()
+        node_id = config.node_id or kept_node_id(config.spool.path)
+        self.spool = Spool(store, reactor.callFromThread, self._log_records)
+        self._last_leftover = store.last_sequence()
+        self.mail_log = MailLog(
+            config.logs,
+            reactor,
+            call_from_thread=reactor.callFromThread,
+            forget=self.spool.forget_records,
+            reread=self.spool.records,
+        )
+        self.space = DiskSpace(reactor, _minima(config))
+        self.custody = Custody(
+            self.spool,
+            RecordWriter(node_id, config.logs.meta),
+            Residence(RESIDENT),
+            reactor,
+            lambda message, reason: self.scheduler.admit(message, reason),
+            disabled=_disabled(config),
+            obstacles=lambda: "disk is too full. Try later" if self.space.full else None,
+        )
+        self.resolver = Resolver(config.dns, reactor)
+        rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
+        self.rollup = Rollup(rolled_up, self.resolver, reactor, self._rollup_changed)
+        self.trust = Trust(config.tls.ca_file)
+        self.end_of_sessions = Stop()
+        self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, config.egress.source, self._path_settings)
+        self.scheduler = Scheduler(
+            reactor,
+            random.random,
+            self.custody,
+            lambda message: self.spool.load(message, content=False),
+            self.ready,
+            self.resolver,
+            config.egress.pool,
+            self._queue_settings,
+        )
+        self.ready.home = self.scheduler
+        reception = Reception(
+            hostname=config.hostname,
+            clock=reactor,
+            ids=MessageIds(reactor.seconds, chance.getrandbits),
+            randbits=random.getrandbits,
+            desk=self.custody,
+            rules=Rules(
+                queues=config.queues,
+                routing=config.routing,
+                listener_domains=config.listener_domains,
+                log_headers=config.logs.headers,
+            ),
+        )
+        self.listeners = [EsmtpListener(settings, reception, reactor) for settings in config.esmtp_listeners]
+
+    # Joints between the stages
+
+    def _log_records(self, first: int, records: Any) -> None:
+        append = self.mail_log.append
+        for sequence, (record_type, line) in enumerate(records, first):
+            append(sequence, record_type, line)
+
+    def _leftovers(self) -> Iterator[tuple[int, bytes]]:
+        """What the journal had when we started: the log's files may not have it."""
+        return takewhile(lambda entry: entry[0] <= self._last_leftover, self.spool.records(0))
+
+    def _path_settings(self, domain: str, source: str, site: str) -> PathSettings:
+        return path_settings(self.config.shaping, self.rollup.sites, domain=domain, source=source, site=site)
+
+    def _queue_settings(self, domain: str, tenant: str | None, campaign: str | None) -> QueueSettings:
+        return queue_settings(self.config.queues, domain, tenant, campaign)
+
+    def _rollup_changed(self) -> None:
+        self.ready.apply(self.config.egress.source)
+
+    def _open_session(self, supply: ReadyQueue) -> "Deferred[None]":
+        session = deliver(
+            supply,
+            reactor=self.reactor,
+            resolver=self.resolver,
+            trust=self.trust,
+            hostname=self.config.hostname,
+            draw=random.random,
+            session_id=lambda: str(UUID(int=random.getrandbits(128), version=4)),
+            stop=self.end_of_sessions,
+            source_unplumbed=self.scheduler.source_missing,
+        )
+        return Deferred.fromCoroutine(session)
+
+    # What was here before (in a thread)
+
+    def _enumerate(self, envelopes: Iterator[tuple[str, bytes]]) -> None:
+        names: dict[str, str] = {}
+        whole = 0
+        while batch := list(islice(envelopes, MOST_ADMITTED)):
+            messages = [message for one in batch if (message := self._shrunk(*one, names)) is not None]
+            whole += len(messages)
+            self.reactor.callFromThread(self.scheduler.admit_stored, messages)
+        if whole:
+            self.log.info("{count} messages were in the spool", count=whole)
+
+    def _shrunk(self, message_id: str, envelope: bytes, names: dict[str, str]) -> Message | None:
+        """A message as the queues keep it while it waits; None if it cannot be understood, and then it stays where it is."""
+        try:
+            message = decode_message(message_id, envelope)
+            name = message.queue_name()
+        except ValueError as fault:
+            self.log.error("message {id} in the spool cannot be read and stays there: {fault}", id=message_id, fault=fault)
+            return None
+        message.queue = names.setdefault(name, name)
+        message.shrink()
+        return message
+
+    def _enumeration_failed(self, failure: Failure) -> None:
+        self.log.failure("the spool could not be read through; what is in it waits for the next start", failure)
+
+    # Stop
+
+    def stopService(self) -> "Deferred[None]":
+        """Take no more, finish what is on the wire, write everything down."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await DeferredList([listener.stopService() for listener in self.listeners], consumeErrors=True)
+        self.scheduler.stop()
+        self.end_of_sessions.give()
+        await self.ready.stop()
+        self.rollup.stop()
+        self.space.stop()
+        await self.resolver.stop()
+        await deferToThread(self.spool.finish)
+        await self.mail_log.stop()
+        await deferToThread(self.spool.close)
+
+
+def open_store(settings: SpoolSettings) -> Store:
+    """Raises SpoolUnusable."""
+    kind = RocksStore if settings.kind == "rocksdb" else DirectoryStore
+    return kind(os.path.join(settings.path, settings.kind), flush=settings.flush)
+
+
+def kept_node_id(path: str) -> str:
+    """This node's id: made once, kept beside the spool."""
+    place = os.path.join(path, "node_id")
+    try:
+        with open(place) as file:
+            return str(UUID(file.read().strip()))
+    except (FileNotFoundError, ValueError):
+        made = str(UUID(int=random.SystemRandom().getrandbits(128), version=4))
+        with open(place, "w") as file:
+            file.write(made + "\n")
+        return made
+
+
+def _minima(config: Config) -> list[Minimum]:
+    return [
+        Minimum(config.spool.path, config.spool.min_free_space, config.spool.min_free_inodes),
+        Minimum(config.logs.log_dir, config.logs.min_free_space, config.logs.min_free_inodes),
+    ]
+
+
+def _disabled(config: Config) -> frozenset[RecordType]:
+    """Record types that are switched off; `Any` speaks for those without an entry of their own."""
+    per_record = config.logs.per_record
+    other = per_record.get("Any")
+    return frozenset(kind for kind in RecordType if (one := per_record.get(kind.value, other)) is not None and not one.enable)
