@@ -36,7 +36,8 @@ from kumotwist.mail.message import Message
 from kumotwist.mail.message_id import MessageIds
 from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
-from kumotwist.reception.service import EsmtpListener, Reception, Rules
+from kumotwist.reception.intake import Rules
+from kumotwist.reception.service import CannotListen, EsmtpListener, Reception
 from kumotwist.scheduled.service import Scheduler
 from kumotwist.spool.change import decode_message
 from kumotwist.spool.directory import DirectoryStore
@@ -100,8 +101,11 @@ class Server(Service):
         # Looked up before anybody can send us mail: what is found here was here before.
         self.enumerated = deferToThread(self._enumerate, self.spool.envelopes())
         self.enumerated.addErrback(self._enumeration_failed)
-        for listener in self.listeners:
-            listener.startService()
+        try:
+            for listener in self.listeners:
+                listener.startService()
+        except CannotListen as fault:
+            raise SystemExit(str(fault)) from fault
 
     def _build(self, store: Store) -> None:
         config, reactor = self.config, self.reactor

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from msgspec import Struct
 
-from kumotwist.config.fields import Count, DomainText, Duration, IpText, Limit, Networks, Port, Rate
+from kumotwist.config.fields import Count, DomainText, Duration, IpText, KeyAbove, Limit, Networks, Port, Positive, Rate
 
 UNSPECIFIED = "unspecified"  # the built-in pool and source: the kernel picks the address
 
@@ -14,7 +14,7 @@ UNSPECIFIED = "unspecified"  # the built-in pool and source: the kernel picks th
 class EgressSource(Struct, frozen=True, kw_only=True):
     """One address that we send from.  source_address: the address to bind; None leaves it to the kernel."""
 
-    name: str
+    name: KeyAbove
     source_address: IpText | None = None
     ehlo_domain: DomainText | None = None
     remote_port: Port | None = None
@@ -23,14 +23,14 @@ class EgressSource(Struct, frozen=True, kw_only=True):
 class PoolEntry(Struct, frozen=True, kw_only=True):
     """A source in a pool, and its share of the messages; weight 0: none."""
 
-    name: str
+    name: KeyAbove
     weight: Count = 1
 
 
 class EgressPool(Struct, frozen=True, kw_only=True):
     """Sources that messages are shared among, in this order."""
 
-    name: str
+    name: KeyAbove
     entries: tuple[PoolEntry, ...] = ()
 
 
@@ -81,9 +81,9 @@ class PathSettings(Struct, frozen=True, kw_only=True):
     connection_limit: Limit = Limit(32)
     max_connection_rate: Rate | None = None
     max_message_rate: Rate | None = None
-    max_deliveries_per_connection: Count = 1024
-    max_recipients_per_batch: Count = 100
-    max_ready: Count = 1024
+    max_deliveries_per_connection: Positive = 1024
+    max_recipients_per_batch: Positive = 100
+    max_ready: Positive = 1024
     consecutive_connection_failures_before_delay: Count = 100
     smtp_port: Port = 25
     ehlo_domain: DomainText | None = None

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from enum import Enum
 from ipaddress import ip_network
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from kumotwist.config.fields import Count, Duration, FilePath, Networks, Size
+from kumotwist.config.fields import DomainText, Duration, FilePath, HeaderName, Networks, Positive, Size
 
 
 class LineEndings(Enum):
@@ -29,27 +30,28 @@ class TraceHeaders(Struct, frozen=True, kw_only=True):
 
     received_header: bool = True
     supplemental_header: bool = True
-    header_name: str = "X-KumoRef"
+    header_name: HeaderName = "X-KumoRef"
     include_meta_names: tuple[str, ...] = ()
 
 
+Listen = Annotated[str, Meta(description="address and port", extra={"kind": "listen"})]
 LOOPBACK = Networks((ip_network("127.0.0.1"), ip_network("::1")))
 
 
 class ListenerSettings(Struct, frozen=True, kw_only=True):
     """One entry of `esmtp_listeners`; names, units and defaults are the model's."""
 
-    listen: str = "127.0.0.1:2025"
-    hostname: str = ""  # empty: the server's hostname
+    listen: Listen = "127.0.0.1:2025"
+    hostname: DomainText = ""  # empty: the server's hostname
     banner: str = "KumoTwist"
     relay_hosts: Networks = LOOPBACK
-    max_connections: Count = 32768
+    max_connections: Positive = 32768
     max_message_size: Size = 20 * 1024 * 1024
-    max_recipients_per_message: Count = 1024
-    max_messages_per_connection: Count = 10000
+    max_recipients_per_message: Positive = 1024
+    max_messages_per_connection: Positive = 10000
     client_timeout: Duration = 60.0
     data_processing_timeout: Duration = 300.0
-    line_length_hard_limit: Count = 998
+    line_length_hard_limit: Positive = 998
     invalid_line_endings: LineEndings = LineEndings.DENY
     batch_handling: BatchHandling = BatchHandling.BIFURCATE_ALWAYS
     trace_headers: TraceHeaders = TraceHeaders()

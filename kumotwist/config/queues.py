@@ -1,10 +1,11 @@
 """Section `queues`: tenants, campaigns and the retry schedule of scheduled queues, in the model's helper layout."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from kumotwist.config.fields import DomainText, Duration, Rate
+from kumotwist.config.fields import Duration, HeaderName, Rate, RoutedTo
 
 
 class MxHost(Struct, frozen=True, kw_only=True):
@@ -21,48 +22,48 @@ class MxHost(Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
+RetryInterval = Annotated[float, Meta(description="duration", ge=1.0, extra={"kind": "duration"})]
+MxList = Annotated[tuple[MxHost, ...], Meta(extra={"key": "protocol"})]
+UnknownTenant = Annotated[bool, Meta(extra={"kind": "unknown_tenant", "key": "unknown_tenant"})]
+
+
 class QueueSettings(Struct, frozen=True, kw_only=True):
     """What holds for one scheduled queue; names, units and defaults are the model's `make_queue_config`."""
 
-    retry_interval: Duration = 20 * 60.0
-    max_retry_interval: Duration | None = None
+    retry_interval: RetryInterval = 20 * 60.0
+    max_retry_interval: RetryInterval | None = None
     max_age: Duration = 7 * 86400.0
     egress_pool: str | None = None
     max_message_rate: Rate | None = None
-    mx_list: tuple[MxHost, ...] = ()  # from protocol: {smtp: {mx_list: [...]}}; empty: the domain's MX
+    mx_list: MxList = ()  # from protocol: {smtp: {mx_list: [...]}}; empty: the domain's MX
     reap_interval: Duration = 600.0
     provider_name: str | None = None
 
 
 class TenantSettings(Struct, frozen=True, kw_only=True):
-    """
-    One tenant.  options: queue parameters that hold for its mail (only those that were named).
-
-    domain_to_pool: sender domain → egress pool; any other sender domain is refused.
-    """
+    """One tenant.  options: queue parameters that hold for its mail (only those that were named)."""
 
     options: Mapping[str, object] = {}
-    domain_to_pool: Mapping[DomainText, str] = {}
 
 
 class QueueRule(Struct, frozen=True, kw_only=True):
     """`queue.DOMAIN`: its options, and those of its tenants and of their campaigns (each only what was named)."""
 
     options: Mapping[str, object] = {}
-    routing_domain: str | None = None
+    routing_domain: RoutedTo | None = None
     tenants: Mapping[str, "QueueRule"] = {}  # below a domain: tenants; below a tenant: campaigns
 
 
 class QueuesSettings(Struct, frozen=True, kw_only=True):
     """Section `queues`."""
 
-    scheduling_header: str | None = None
-    tenant_header: str | None = None
+    scheduling_header: HeaderName | None = None
+    tenant_header: HeaderName | None = None
     remove_tenant_header: bool = False
-    campaign_header: str | None = None
+    campaign_header: HeaderName | None = None
     remove_campaign_header: bool = False
     default_tenant: str | None = None
     require_tenant: bool = False
-    unknown_tenant_accepted: bool = False  # unknown_tenant: accept; matters only where tenants are listed
+    unknown_tenant_accepted: UnknownTenant = False  # `unknown_tenant: accept`; matters only where tenants are listed
     tenant: Mapping[str, TenantSettings] = {}
     queue: Mapping[str, QueueRule] = {}  # domain, `*.domain` or `default`

@@ -4,19 +4,19 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from kumotwist.config.fields import Networks
+from kumotwist.config.fields import DomainPattern, HeaderName, Networks
 
 
 class RoutingMatch(Struct, frozen=True, kw_only=True):
     """All that are named must fit; texts are shell patterns (`*`, `?`, `[]`); an absent header fits nothing."""
 
-    recipient_domain: str | None = None
-    sender_domain: str | None = None
+    recipient_domain: DomainPattern | None = None
+    sender_domain: DomainPattern | None = None
     tenant: str | None = None
     campaign: str | None = None
     listener: str | None = None
     peer: Networks | None = None
-    header: Mapping[str, str] = {}
+    header: Mapping[HeaderName, str] = {}
 
 
 class RoutingRule(Struct, frozen=True, kw_only=True):

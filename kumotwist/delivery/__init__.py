@@ -1,1 +1,1 @@
-"""Outbound connections: bind, TLS, dialogue, what each reply means.  Knows no queue: it is given messages and says what became of them."""
+"""Outbound connections: bind, TLS, dialogue, what each reply means.  Knows no queue: it gets messages, says what became of them."""

@@ -26,7 +26,11 @@ class Supply(Protocol):
         """The next message that is due now, or None.  Its content may still be in the spool: see `content`."""
 
     def message_or_none(self, patience: float) -> "Deferred[Message | None]":
-        """Fires with the next message as soon as there is one; with None after `patience` seconds, or when the session is to end."""
+        """
+        Fires with the next message as soon as there is one; with None after `patience` seconds, or when the session is to end.
+
+        Cancelled when the idle connection breaks: then no message is taken.
+        """
 
     def content(self, message: Message) -> "bytes | Deferred[bytes]":
         """The message as it was received: at once where it is in memory.  Fails with KeyError if the spool lost it."""

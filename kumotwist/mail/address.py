@@ -73,7 +73,7 @@ def parse_domain(text: str) -> str:
     name = text.lower().rstrip(".")
     if not name.isascii():
         try:
-            name = idna.encode(text, uts46=True).decode("ascii").lower()
+            name = idna.encode(text.rstrip("."), uts46=True).decode("ascii").lower()
         except (idna.IDNAError, UnicodeError) as fault:
             raise BadAddress(f"not an internationalised domain name: {text!r}: {fault}") from None
     if len(name) > MOST_DOMAIN_OCTETS or max(map(len, name.split("."))) > 63:

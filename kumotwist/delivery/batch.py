@@ -1,0 +1,141 @@
+"""
+One mail transaction, as what was heard of it; and what follows from that for each recipient.  Pure.
+
+Replies come in the order of their commands: RSET (if it was sent), MAIL, one for each recipient, DATA; then the one to
+the end of the message.  There may be fewer: the dialogue stopped, or broke.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from kumotwist.delivery.judge import Excess, Judgement, excess, judge
+from kumotwist.mail.address import Mailbox
+from kumotwist.mail.disposition import Verdict
+from kumotwist.mail.reply import Reply
+from kumotwist.smtp.client_session import Stage
+
+Decided = list[tuple[Verdict, Mailbox, Reply]]
+
+
+@lru_cache(maxsize=512)
+def _stages(recipients: int, rset: bool) -> tuple[Stage, ...]:
+    """What the replies answer, in their order."""
+    first = (Stage.RSET, Stage.MAIL) if rset else (Stage.MAIL,)
+    return (*first, *[Stage.RCPT] * recipients, Stage.DATA, Stage.DOT)
+
+
+class Batch:
+    """
+    recipients: whom the transaction is for.  answers and judgements: what was heard, and what it means, in order.
+
+    rset: it begins with RSET.  sent: a message was written, with somebody to get it.  smooth: all went as hoped so far.
+    fault: what broke the dialogue, as a reply that nobody said.
+    """
+
+    __slots__ = ("_rcpt", "_stages", "answers", "fault", "judgements", "recipients", "rset", "sent", "smooth")
+
+    def __init__(self, recipients: Sequence[Mailbox], *, rset: bool) -> None:
+        self.recipients = recipients
+        self.rset = rset
+        self.answers: list[Reply] = []
+        self.judgements: list[Judgement] = []
+        self.sent = False
+        self.smooth = True
+        self.fault: Reply | None = None
+        self._stages = _stages(len(recipients), rset)
+        self._rcpt = 2 if rset else 1  # the place of the first reply to RCPT
+
+    def hear(self, answers: Sequence[Reply]) -> None:
+        for answer in answers:
+            judgement = judge(answer, self._stages[len(self.answers)])
+            if judgement.verdict is not None and judgement.verdict is not Verdict.DELIVERED:
+                self.smooth = False
+            self.judgements.append(judgement)
+            self.answers.append(answer)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the last command was answered as hoped."""
+        return self.judgements[-1].verdict is None
+
+    @property
+    def refusal(self) -> tuple[Verdict, Reply] | None:
+        """What RSET or MAIL was answered with, where that ends it all."""
+        for answer, judgement in zip(self.answers[: self._rcpt], self.judgements, strict=False):
+            if judgement.verdict is not None:
+                return judgement.verdict, answer
+        return None
+
+    @property
+    def anybody(self) -> bool:
+        """Whether there is a sender and at least one recipient that the peer takes."""
+        if self.smooth:
+            return len(self.judgements) > self._rcpt
+        of_recipients = self.judgements[self._rcpt : self._rcpt + len(self.recipients)]
+        return self.refusal is None and any(judgement.verdict is None for judgement in of_recipients)
+
+    @property
+    def peer_is_ready(self) -> bool:
+        """Whether the peer now waits for a message, be there anybody to get it or not."""
+        return len(self.judgements) == len(self._stages) - 1 and self.goes_on
+
+    @property
+    def last_word(self) -> Reply | None:
+        """What the connection ends with, if it ends with this transaction: a reply of the peer, else the fault."""
+        if self.smooth:
+            return self.fault
+        for answer, judgement in zip(self.answers, self.judgements, strict=True):
+            if judgement.closes:
+                return answer
+        return self.fault
+
+    @property
+    def complete(self) -> bool:
+        """Whether the message was taken: the peer is then as it was before."""
+        return len(self.judgements) == len(self._stages) and self.judgements[-1].verdict is Verdict.DELIVERED
+
+    def for_the_rest(self) -> tuple[Verdict, Reply]:
+        """
+        What holds for recipients of whom the peer said nothing bad: its answer to the message, or the fault.
+
+        Where the connection broke, a 421 that came first says why better than the break does.
+        """
+        of_message = len(self._stages) - 2
+        if len(self.answers) > of_message and (verdict := self.judgements[-1].verdict) is not None:
+            return verdict, self.answers[-1]
+        fault = self.last_word
+        if fault is None:
+            raise RuntimeError("a transaction that ended without an answer")  # ours: nothing may be concluded from it
+        return Verdict.POSTPONED, fault
+
+
+def conclude(batch: Batch, retried: Collection[Mailbox] = ()) -> tuple[Decided, list[tuple[Mailbox, Reply]]]:
+    """
+    What became of each recipient; and those whom the peer would not take in one transaction with so many others.
+
+    retried: such of the transaction before; from them a bare 452 or 552 is no longer taken for that.
+    A recipient's own refusal stands whatever became of the message (in the model a later refusal of the message replaces it).
+    """
+    if batch.smooth and batch.complete:
+        return [(Verdict.DELIVERED, recipient, batch.answers[-1]) for recipient in batch.recipients], []
+    if (refusal := batch.refusal) is not None:
+        verdict, answer = refusal
+        return [(verdict, recipient, answer) for recipient in batch.recipients], []
+    decided: Decided = []
+    too_many: list[tuple[Mailbox, Reply]] = []
+    rest: tuple[Verdict, Reply] | None = None
+    accepted = False
+    for place, recipient in enumerate(batch.recipients, batch._rcpt):
+        own = batch.judgements[place].verdict if place < len(batch.judgements) else None
+        if own is None:
+            accepted = accepted or place < len(batch.judgements)
+            rest = rest or batch.for_the_rest()
+            decided.append((rest[0], recipient, rest[1]))
+            continue
+        answer = batch.answers[place]
+        why = Excess.NO if place == batch._rcpt else excess(answer)
+        if accepted and (why is Excess.YES or (why is Excess.MAYBE and recipient not in retried)):
+            too_many.append((recipient, answer))
+        else:
+            decided.append((own if why is Excess.NO else Verdict.POSTPONED, recipient, answer))
+    return decided, too_many

@@ -1,0 +1,179 @@
+"""One message over one connection: transaction after transaction, until each recipient has its answer."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from kumotwist.config.egress import PathSettings
+from kumotwist.delivery.batch import Batch, conclude
+from kumotwist.delivery.objection import needs_utf8, objection
+from kumotwist.delivery.opening import Connection
+from kumotwist.delivery.wire import ConnectionEnded, Fault, ShutDown, TimedOut, WireBroken
+from kumotwist.mail.address import Mailbox
+from kumotwist.mail.disposition import Outcome, Verdict
+from kumotwist.mail.message import Message
+from kumotwist.mail.reply import INTERNAL, EnhancedCode, Reply
+from kumotwist.smtp.client_session import PeerBrokeProtocol
+
+_TIMED_OUT = EnhancedCode(4, 4, 2)
+_PERHAPS = "; the end of the message had been sent: it may have been delivered, and will be sent again"
+
+
+class Sending:
+    """
+    What is known of the message so far is always here, whatever happens: `outcomes`, and `waiting` for the others.
+
+    batch: the transaction in progress, or the last one.
+    """
+
+    __slots__ = ("_connection", "_content", "_settings", "batch", "message", "outcomes", "waiting")
+
+    def __init__(self, connection: Connection, message: Message, content: bytes, settings: PathSettings) -> None:
+        self.message = message
+        self.waiting: list[Mailbox] = list(message.recipients)
+        self.outcomes: list[Outcome] = []
+        self.batch: Batch | None = None
+        self._connection = connection
+        self._content = content
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Send.  Then each recipient has an outcome, or the message was `not_tried`."""
+        eight_bit = not self._content.isascii()
+        utf8 = needs_utf8(self.message)
+        offered = self._connection.session.capabilities
+        refused = objection(self._content, eight_bit=eight_bit, utf8=utf8, offered=offered, settings=self._settings)
+        if refused is not None:
+            self.cut_short(Verdict.BOUNCED, refused)
+            return
+        parameters = self._connection.session.parameters(len(self._content), eight_bit=eight_bit, utf8=utf8)
+        most = max(1, self._settings.max_recipients_per_batch)
+        retried: dict[Mailbox, Reply] = {}
+        while self.waiting:
+            batch = self._begin(self.waiting[:most])
+            await self._transact(batch, parameters)
+            if self.not_tried:
+                return
+            retried = self._conclude(batch, retried)
+
+    def _begin(self, recipients: list[Mailbox]) -> Batch:
+        connection = self._connection
+        rset = connection.rset_due or (connection.used > 0 and self._settings.enable_rset)
+        self.batch = batch = Batch(recipients, rset=rset)
+        return batch
+
+    @property
+    def not_tried(self) -> bool:
+        """
+        Whether the connection ended before the message mattered: nobody got it, and it has nothing to do with that.
+
+        On a connection that served before, a peer that no longer wants to wait may close just as we begin.
+        """
+        batch = self.batch
+        if batch is None or batch.fault is None or self.anything_done:
+            return False
+        broken = self._connection.wire.broken
+        if isinstance(broken, ShutDown):
+            return True
+        return not batch.answers and self._connection.used > 1 and isinstance(broken, ConnectionEnded)
+
+    @property
+    def end_sent(self) -> bool:
+        """Whether the peer may have all of it, and somebody to give it to."""
+        return self.batch is not None and self.batch.sent and not self._connection.wire.pouring
+
+    @property
+    def anything_done(self) -> bool:
+        """Whether giving the message back as if nothing had happened could send it to somebody twice."""
+        return bool(self.outcomes) or self.end_sent
+
+    def cut_short(self, verdict: Verdict, answer: Reply) -> None:
+        """Whoever still waits gets this outcome."""
+        if self.waiting:
+            self.outcomes.append(Outcome(verdict, tuple(self.waiting), answer))
+            self.waiting = []
+
+    def ended_early(self) -> Reply:
+        """What the others are told when we end the session in the middle."""
+        return Reply(400, None, f"{INTERNAL}failed to send message: the session was ended{_PERHAPS if self.end_sent else ''}")
+
+    # One transaction.
+
+    async def _transact(self, batch: Batch, parameters: str) -> None:
+        connection = self._connection
+        wire, session = connection.wire, connection.session
+        connection.used += 1
+        connection.rset_due = True
+        try:
+            await self._say_envelope(batch, parameters)
+            if batch.peer_is_ready:
+                if batch.anybody:
+                    body = session.body(self._content)
+                    batch.sent = True
+                    batch.hear(await wire.pour(body))
+                else:
+                    await self._send_nothing()
+        except (WireBroken, PeerBrokeProtocol) as fault:
+            batch.hear(session.take())
+            batch.fault = self._in_words(fault)
+        connection.rset_due = not batch.complete
+
+    async def _say_envelope(self, batch: Batch, parameters: str) -> None:
+        """Everything up to DATA: in one write where the peer takes that, else command by command as long as it makes sense."""
+        wire, session = self._connection.wire, self._connection.session
+        sender = self.message.sender.email
+        recipients = [recipient.email for recipient in batch.recipients]
+        if self._connection.pipelining:
+            batch.hear(await wire.exchange(session.group(sender, parameters, recipients, rset=batch.rset)))
+            return
+        if batch.rset:
+            batch.hear(await wire.exchange(session.rset()))
+            if not batch.goes_on:
+                return
+        batch.hear(await wire.exchange(session.mail(sender, parameters)))
+        if not batch.goes_on:
+            return
+        for recipient in recipients:
+            batch.hear(await wire.exchange(session.rcpt(recipient)))
+            if batch.last_word is not None:
+                return
+        if batch.anybody:
+            batch.hear(await wire.exchange(session.data()))
+
+    async def _send_nothing(self) -> None:
+        """
+        The peer took DATA, pipelined, although it took no recipient: it gets an empty message (RFC 2920 section 3.1).
+
+        What it says to that counts for nobody.
+        """
+        with suppress(WireBroken, PeerBrokeProtocol):
+            await self._connection.wire.exchange(self._connection.session.empty_body())
+
+    def _in_words(self, fault: Fault) -> Reply:
+        perhaps = _PERHAPS if self.end_sent else ""
+        if isinstance(fault, TimedOut):
+            connection = self._connection
+            text = f"{INTERNAL}failed to send message to {connection.attempt.site} {connection.address}: {fault}{perhaps}"
+            return Reply(421, _TIMED_OUT, text)
+        return Reply(400, None, f"{INTERNAL}failed to send message: {fault}{perhaps}")
+
+    def _conclude(self, batch: Batch, retried: Mapping[Mailbox, Reply]) -> dict[Mailbox, Reply]:
+        """Note what became of the batch; returns those of it who are to be tried again at once, and what they were told."""
+        untried = self.waiting[len(batch.recipients) :]
+        if batch.smooth and batch.complete and not untried:  # as nearly always: no need to look at each recipient
+            self.cut_short(Verdict.DELIVERED, batch.answers[-1])
+            return {}
+        decided, too_many = conclude(batch, retried)
+        groups: dict[tuple[Verdict, Reply], list[Mailbox]] = {}
+        for verdict, recipient, answer in decided:
+            groups.setdefault((verdict, answer), []).append(recipient)
+        self.outcomes += [Outcome(verdict, tuple(group), answer) for (verdict, answer), group in groups.items()]
+        last_word = batch.last_word
+        if last_word is None and not self._connection.wire.check():
+            last_word = Reply(400, None, f"{INTERNAL}failed to send message: {self._connection.wire.broken}")
+        if last_word is None:
+            self.waiting = [recipient for recipient, _ in too_many] + untried
+            return dict(too_many)
+        self.outcomes += [Outcome(Verdict.POSTPONED, (recipient,), answer) for recipient, answer in too_many]
+        self.waiting = untried
+        self.cut_short(Verdict.POSTPONED, last_word)
+        return {}

@@ -1,0 +1,69 @@
+"""
+How fast and how many at once: rates of messages and connections, and how many connections a ready queue is worth.
+
+Pure: the time is handed in, nothing waits here.
+"""
+
+from math import ceil, exp
+
+from kumotwist.config.fields import Rate
+
+# A caller told to come back in w seconds comes at the float nearest to now + w, which may be a little before the moment
+# meant (epoch seconds are 2.4e-7 apart); so much too early is in time.  What is spent does not change with it.
+_IN_TIME = 1e-6
+
+
+class RateLimit:
+    """
+    A rate in this process: GCRA, the generic cell rate algorithm, seen as a leaking bucket.
+
+    Each spending fills the bucket by its quantity; it leaks `limit` in `period` seconds; what fits is admitted.  The
+    bucket holds `limit`, or with `max_burst` one more than that (the model's count) but never more than `limit`.  The
+    model keeps the instant at which the bucket is empty instead: the same sums, but with numbers so large that high
+    rates lose digits, and a clock set back an hour would block an hour.
+    """
+
+    __slots__ = ("_at", "_capacity", "_fill", "_interval", "rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        burst = rate.limit if rate.max_burst is None else rate.max_burst
+        self._capacity = min(burst, rate.limit - 1) + 1
+        self._interval = rate.period / rate.limit  # seconds in which one leaks
+        self._fill = 0.0
+        self._at = 0.0  # when _fill was so
+
+    def spend(self, now: float, quantity: int = 1) -> float:
+        """
+        0.0 if so many are admitted now, and spent; else the exact seconds until they would be, and nothing is spent.
+
+        A quantity above the capacity is admitted once the bucket is empty; what follows then waits the longer.
+        """
+        wait = self.wait(now, quantity)
+        if wait == 0.0:
+            self._fill = self._left(now) + quantity
+            self._at = now
+        return wait
+
+    def wait(self, now: float, quantity: int = 1) -> float:
+        """Seconds until so many would be admitted; 0.0: now.  Spends nothing."""
+        wait = (self._left(now) + quantity - max(self._capacity, quantity)) * self._interval
+        return wait if wait > _IN_TIME else 0.0
+
+    def _left(self, now: float) -> float:
+        elapsed = now - self._at
+        if elapsed < 0.0:
+            # The clock was set back: what filled the bucket in a future that is gone counts from now.
+            self._at = now
+            return self._fill
+        return max(0.0, self._fill - elapsed / self._interval)
+
+
+def ideal_connections(ready: int, limit: int) -> int:
+    """
+    How many connections so many ready messages are worth: few messages few, many messages up to the limit.
+
+    ready: messages that wait.  limit: the path's `connection_limit`.  The model's curve: it approaches the limit as the
+    queue grows past some 100, and never exceeds one connection a message.
+    """
+    return min(ready, ceil(limit * (1.0 - exp(-0.023 * ready))))

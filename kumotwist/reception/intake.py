@@ -1,0 +1,245 @@
+"""
+What a message is told on its way in: schedule, campaign, tenant and route.  Pure decisions, first `queues`, then `routing`.
+
+A message in hand keeps the rules that it began with: an `Intake` is made once for a set of rules and never changes.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from fnmatch import translate
+from functools import lru_cache
+from typing import Any
+
+from msgspec import Struct
+
+from kumotwist.config.compose import listener_domain, queue_routing_domain
+from kumotwist.config.fields import Networks
+from kumotwist.config.listeners import ListenerDomains
+from kumotwist.config.queues import QueuesSettings
+from kumotwist.config.routing import RoutingMatch, RoutingRule
+from kumotwist.mail.address import Mailbox
+from kumotwist.mail.headers import Field, Wanted, has_hops, without
+from kumotwist.mail.reply import refuse
+from kumotwist.mail.schedule import BadSchedule, Schedule, parse_schedule
+
+MOST_HOPS = 100  # RFC 5321 section 6.3: a message that passed so many servers is in a loop
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What reception is told by the configuration.  log_headers: the fields that log records show, with `*` at the end or not."""
+
+    queues: QueuesSettings = QueuesSettings()
+    routing: tuple[RoutingRule, ...] = ()
+    listener_domains: ListenerDomains = ListenerDomains()
+    log_headers: tuple[str, ...] = ()
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """What a message's own header says about it, for all its recipients.  content: without the fields that were for us only."""
+
+    content: bytes
+    schedule: Schedule | None = None
+    campaign: str | None = None
+    tenant: str | None = None
+    log_headers: Mapping[str, Any] | None = None
+    fields: tuple[Field, ...] = ()
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where messages come from.  listener: `ip:port` as configured.  peer: the client's IP address."""
+
+    listener: str
+    peer: str
+
+
+class Intake:
+    """The rules, prepared for use."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        queues = rules.queues
+        headers = [queues.scheduling_header, queues.campaign_header, queues.tenant_header]
+        headers += [name for rule in rules.routing for name in rule.match.header]
+        self._wanted = Wanted([*filter(None, headers), *rules.log_headers])
+        self._logged = Wanted(rules.log_headers)
+        self._removed = tuple(
+            name
+            for name, removed in (
+                (queues.scheduling_header, True),
+                (queues.campaign_header, queues.remove_campaign_header),
+                (queues.tenant_header, queues.remove_tenant_header),
+            )
+            if name and removed
+        )
+        self._fits = tuple((_Fit(rule.match), rule.set) for rule in rules.routing)
+        # The rules are laid over one another anew for each domain, tenant and campaign, so the answers are kept.
+        self._queue_routing_domain = lru_cache(maxsize=4096)(self._lay_queue_routing_domain)
+
+    def read(self, content: bytes) -> Reading:
+        """What the header says.  Raises Refusal: a loop, a tenant or schedule that is not to be had."""
+        if has_hops(content, MOST_HOPS):
+            raise refuse("554 5.4.6 too many hops: mail loop", f"{MOST_HOPS} Received fields or more")
+        queues = self.rules.queues
+        fields = self._wanted.read(content)
+        if not fields:
+            return Reading(content=content, tenant=self._tenant(None))
+        schedule = _schedule(queues.scheduling_header, fields)
+        campaign = _name_in(queues.campaign_header, fields)
+        tenant = self._tenant(_name_in(queues.tenant_header, fields))
+        if self._removed:
+            content = without(content, self._removed)
+        log_headers = _for_log(self._logged, fields) if self._logged else None
+        return Reading(content=content, schedule=schedule, campaign=campaign, tenant=tenant, log_headers=log_headers, fields=fields)
+
+    def tell(self, meta: dict[str, Any], reading: Reading, sender: Mailbox, recipient: Mailbox, origin: Origin) -> None:
+        """Put what holds for one message into its metadata; recipient: its first."""
+        if reading.campaign is not None:
+            meta["campaign"] = reading.campaign
+        if reading.tenant is not None:
+            meta["tenant"] = reading.tenant
+        if self.rules.queues.queue:
+            routing_domain = self._queue_routing_domain(recipient.domain, reading.tenant, reading.campaign)
+            if routing_domain is not None:
+                meta["routing_domain"] = routing_domain
+        for fit, told in self._fits:
+            if fit(meta, reading.fields, sender, recipient, origin):
+                meta.update(told)
+                break
+
+    def _lay_queue_routing_domain(self, domain: str, tenant: str | None, campaign: str | None) -> str | None:
+        return queue_routing_domain(self.rules.queues, domain, tenant, campaign)
+
+    def _tenant(self, named: str | None) -> str | None:
+        """The message's tenant.  Raises Refusal where it must be known and is not."""
+        queues = self.rules.queues
+        tenant = named if named is not None else queues.default_tenant
+        if tenant is None:
+            if queues.require_tenant:
+                raise refuse(
+                    f"500 5.7.1 missing {queues.tenant_header} header" if queues.tenant_header else "500 5.7.1 missing tenant"
+                )
+            return None
+        if queues.tenant and tenant not in queues.tenant and not queues.unknown_tenant_accepted:
+            raise refuse(f"500 5.7.1 invalid/unknown tenant {shown(tenant)}")
+        return tenant
+
+
+class Relay:
+    """Who may send what through us, for one client: no relay without authority."""
+
+    __slots__ = ("_domains", "_peer", "_trusted")
+
+    def __init__(self, peer: str, relay_hosts: Networks, domains: ListenerDomains) -> None:
+        """peer: the client's IP address."""
+        self._peer = peer
+        self._trusted = peer in relay_hosts
+        self._domains = domains
+
+    def permits(self, sender: Mailbox, recipient: Mailbox) -> bool:
+        """
+        One of three is enough: the client may relay; it may in the name of this sender's domain; anyone may send to this
+        recipient's domain.
+
+        `relay_to: false` of a recipient's domain forbids nothing that the others permit.
+        """
+        if self._trusted:
+            return True
+        if not self._domains.domains:
+            return False
+        of_sender = listener_domain(self._domains, sender.domain)
+        if of_sender is not None and self._peer in of_sender.relay_from:
+            return True
+        of_recipient = listener_domain(self._domains, recipient.domain)
+        return of_recipient is not None and of_recipient.relay_to
+
+
+def shown(text: str) -> str:
+    """A peer's word as it may stand in a reply: printable, on one line, not long."""
+    return "".join(character if character.isprintable() else "?" for character in text[:100])
+
+
+def _values(name: str, fields: tuple[Field, ...]) -> list[str]:
+    lower = name.lower()
+    return [field.value for field in fields if field.name.lower() == lower]
+
+
+def _name_in(header: str | None, fields: tuple[Field, ...]) -> str | None:
+    """A tenant's or campaign's name from its header field; an empty field is none.  Raises Refusal."""
+    if not header:
+        return None
+    value = next(iter(_values(header, fields)), "")
+    if not value.isprintable():  # it becomes part of queue names, which stand in logs and listings
+        raise refuse(f"500 5.7.1 invalid {header} header")
+    return value or None
+
+
+def _schedule(header: str | None, fields: tuple[Field, ...]) -> Schedule | None:
+    """
+    The model's JSON of scheduling constraints.  Raises Refusal.
+
+    A constraint that cannot be read is refused for good, and named: sending at another time would be worse.
+    """
+    values = _values(header, fields) if header else []
+    if not values:
+        return None
+    try:
+        return parse_schedule(json.loads(values[0]))
+    except (BadSchedule, ValueError, RecursionError) as fault:
+        reason = str(fault) if isinstance(fault, BadSchedule) else "it is not JSON"
+        raise refuse(f"554 5.6.0 invalid {header} header: {shown(reason)}") from None
+
+
+def _for_log(logged: Wanted, fields: tuple[Field, ...]) -> Mapping[str, Any] | None:
+    """Name as in the message → value, or list of values where it is repeated."""
+    found: dict[str, Any] = {}
+    for field in fields:
+        if field.name.lower().encode("latin-1") not in logged:
+            continue
+        before = found.get(field.name)
+        if before is None:
+            found[field.name] = field.value
+        elif isinstance(before, list):
+            before.append(field.value)
+        else:
+            found[field.name] = [before, field.value]
+    return found or None
+
+
+class _Fit:
+    """One rule's conditions with their patterns compiled; called to ask whether a message fits."""
+
+    __slots__ = ("_headers", "_match", "_patterns")
+
+    def __init__(self, match: RoutingMatch) -> None:
+        self._match = match
+        self._patterns = {
+            name: _pattern(given.lower() if name.endswith("domain") else given)
+            for name in ("recipient_domain", "sender_domain", "tenant", "campaign", "listener")
+            if (given := getattr(match, name)) is not None
+        }
+        self._headers = tuple((name, _pattern(given)) for name, given in match.header.items())
+
+    def __call__(
+        self, meta: Mapping[str, Any], fields: tuple[Field, ...], sender: Mailbox, recipient: Mailbox, origin: Origin
+    ) -> bool:
+        """All that are named must fit; what the message does not have fits nothing."""
+        facts = {
+            "recipient_domain": recipient.domain,
+            "sender_domain": sender.domain,
+            "tenant": meta.get("tenant"),
+            "campaign": meta.get("campaign"),
+            "listener": origin.listener,
+        }
+        for name, pattern in self._patterns.items():
+            fact = facts[name]
+            if fact is None or not pattern.match(fact):
+                return False
+        if self._match.peer is not None and origin.peer not in self._match.peer:
+            return False
+        return all(any(pattern.match(value) for value in _values(name, fields)) for name, pattern in self._headers)
+
+
+def _pattern(given: str) -> re.Pattern[str]:
+    """A shell pattern: `*`, `?`, `[]`."""
+    return re.compile(translate(given))

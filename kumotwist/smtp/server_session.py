@@ -1,0 +1,316 @@
+"""
+An SMTP dialogue from the server's side, without socket, timer or policy: bytes in, commands out when they are asked for.
+
+    receive(data)    what the client sent, cut anywhere
+    next_event()     the next command, message or refusal; NEED_DATA when the bytes are used up
+    accept(command)  the command was granted: what may follow now is different
+
+It is pulled: nothing is parsed before the answer to what came earlier has been given, so pipelined commands (RFC 2920) are
+answered in order however long an answer takes.  What it keeps is bounded: one command line, one message of the permitted
+size, and the chunk that the wire last gave it.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from msgspec import Struct
+
+from kumotwist.config.listeners import LineEndings
+from kumotwist.mail.reply import Reply, reply
+from kumotwist.smtp.commands import (
+    NEED_DATA,
+    Bdat,
+    Chunk,
+    Command,
+    Content,
+    Data,
+    Ehlo,
+    Helo,
+    Mail,
+    Need,
+    Noop,
+    Quit,
+    Rcpt,
+    Refused,
+    Rset,
+    StartTls,
+    Unsupported,
+    Vrfy,
+)
+from kumotwist.smtp.dotted import UntilDot, has_bare_cr_or_lf, has_long_line, with_crlf
+from kumotwist.smtp.grammar import BAD_CHUNK, parse_command
+
+
+class Stage(Enum):
+    """How far a session and its transaction are."""
+
+    CONNECTED = "connected"  # nobody has greeted, or only before TLS
+    GREETED = "greeted"
+    SENDER_GIVEN = "sender given"
+    RECIPIENTS_GIVEN = "recipients given"
+    CHUNKING = "chunking"  # BDAT has begun
+    RECEIVING = "receiving"  # after 354, until the dot
+
+
+def _stays(stage: Stage) -> dict[type[Command], Stage]:
+    return {Noop: stage, Vrfy: stage, Quit: stage, Unsupported: stage}
+
+
+# RFC 5321 section 4.1.4: stage -> command -> stage once the command is accepted; absent is 503 (OUT_OF_ORDER).
+# EHLO and HELO end a transaction as RSET does; after STARTTLS the client must greet again (RFC 3207 section 4.2).
+# BDAT and DATA exclude each other, and a chunk may be followed by chunks only (RFC 3030 section 2).
+_ANEW: dict[type[Command], Stage] = {Ehlo: Stage.GREETED, Helo: Stage.GREETED, StartTls: Stage.CONNECTED, Rset: Stage.GREETED}
+NEXT_STAGE: Mapping[Stage, Mapping[type[Command], Stage]] = {
+    Stage.CONNECTED: {**_stays(Stage.CONNECTED), **_ANEW, Rset: Stage.CONNECTED},
+    Stage.GREETED: {**_stays(Stage.GREETED), **_ANEW, Mail: Stage.SENDER_GIVEN},
+    Stage.SENDER_GIVEN: {**_stays(Stage.SENDER_GIVEN), **_ANEW, Rcpt: Stage.RECIPIENTS_GIVEN},
+    Stage.RECIPIENTS_GIVEN: {
+        **_stays(Stage.RECIPIENTS_GIVEN),
+        **_ANEW,
+        Rcpt: Stage.RECIPIENTS_GIVEN,
+        Data: Stage.RECEIVING,
+        Bdat: Stage.CHUNKING,
+    },
+    Stage.CHUNKING: {**_stays(Stage.CHUNKING), **_ANEW, Bdat: Stage.CHUNKING},
+}
+
+_GREET_FIRST = reply("503 5.5.1 EHLO or HELO must be issued first")
+_MAIL_TWICE = reply("503 5.5.0 MAIL FROM already issued; you must RSET first")
+_MAIL_FIRST = reply("503 5.5.0 MAIL FROM must be issued first")
+_RCPT_FIRST = reply("503 5.5.0 RCPT TO must be issued first")
+_CHUNKS_ONLY = reply("503 5.5.1 BDAT was issued; end it with LAST or RSET first")
+
+OUT_OF_ORDER: Mapping[Stage, Mapping[type[Command], Reply]] = {
+    Stage.CONNECTED: {Mail: _GREET_FIRST, Rcpt: _MAIL_FIRST, Data: _MAIL_FIRST, Bdat: _MAIL_FIRST},
+    Stage.GREETED: {Rcpt: _MAIL_FIRST, Data: _MAIL_FIRST, Bdat: _MAIL_FIRST},
+    Stage.SENDER_GIVEN: {Mail: _MAIL_TWICE, Data: _RCPT_FIRST, Bdat: _RCPT_FIRST},
+    Stage.RECIPIENTS_GIVEN: {Mail: _MAIL_TWICE},
+    Stage.CHUNKING: {Mail: _MAIL_TWICE, Rcpt: _CHUNKS_ONLY, Data: _CHUNKS_ONLY},
+}
+
+_UNSUPPORTED = Refused(reply("502 5.5.1 Command unimplemented"))
+_LINE_TOO_LONG = reply("500 5.2.3 line too long")
+_TOO_BIG = reply("552 5.3.4 message too big")
+_BARE_CR_OR_LF = reply("552 5.6.0 message data must use CRLF for line endings")
+_TLS_ALREADY = Refused(reply("501 Cannot STARTTLS as TLS is already active"))
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a session enforces by itself.  max_message_size: octets.  max_line: octets without CRLF, of commands and of data."""
+
+    max_message_size: int
+    max_line: int
+    line_endings: LineEndings
+
+
+Event = Command | Chunk | Content | Refused | Need
+
+
+class ServerSession:
+    """
+    One dialogue.
+
+    tls_active: whether the client is under TLS.  stage: how far the dialogue is.
+    """
+
+    __slots__ = (
+        "_at", "_chunk", "_chunk_left", "_chunk_refusal", "_chunks", "_data", "_discarding", "_following_auth", "_hostname",
+        "_limits", "_line", "_may_follow", "_until_dot", "stage", "tls_active",
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits, hostname: str, *, tls_active: bool = False) -> None:
+        """hostname: ours, for the texts of refusals that close the connection."""
+        self._limits = limits
+        self._hostname = hostname
+        self.tls_active = tls_active
+        self._line = b""
+        self._data = b""
+        self._at = 0  # how much of it is used up
+        self._discarding = False  # the rest of a line that was too long
+        self._following_auth = False
+        self._until_dot: UntilDot | None = None
+        self._chunk: Bdat | None = None  # the chunk that is arriving
+        self._chunk_left = 0
+        self._chunk_refusal: Refused | None = None
+        self._chunks = bytearray()
+        self._move(Stage.CONNECTED)
+
+    def receive(self, data: bytes) -> None:
+        """More bytes from the client."""
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
+
+    @property
+    def line(self) -> str:
+        """The command that the last event came of, as it shall stand in logs: without secrets; `DATA` for a message."""
+        return self._line.decode("utf-8", "backslashreplace")
+
+    @property
+    def buffered(self) -> int:
+        """Octets that came and are not used up."""
+        return len(self._data) - self._at
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether no message is arriving: the connection may be closed without losing what the client has sent of one."""
+        return self._until_dot is None and self._chunk is None and self.stage is not Stage.CHUNKING
+
+    def next_event(self) -> Event:
+        """What came next; to be asked only when the event before has been answered."""
+        if self._at == len(self._data):
+            return NEED_DATA
+        if self._until_dot is not None:
+            return self._next_of_data(self._until_dot)
+        if self._chunk is not None:
+            return self._next_of_chunk(self._chunk)
+        data, start = self._data, self._at
+        end = data.find(b"\r\n", start)
+        if self._discarding or end < 0 or end - start > self._limits.max_line:
+            return self._no_whole_line(end)
+        self._at = end + 2
+        return self._command(data[start:end])
+
+    def accept(self, command: Command) -> None:
+        """The command is granted."""
+        stage = self._may_follow[type(command)]
+        if stage is not self.stage:
+            self._move(stage)
+        if stage is Stage.RECEIVING:
+            self._until_dot = UntilDot(self._limits.max_message_size)
+        elif self._chunks and stage is not Stage.CHUNKING:
+            self._chunks = bytearray()
+
+    def start_tls(self) -> None:
+        """TLS begins with the next byte: nothing that the client said before holds (RFC 3207 section 4.2)."""
+        self.tls_active = True
+        self.forget_input()
+
+    def forget_input(self) -> None:
+        """What came and was not yet looked at is dropped."""
+        self._data, self._at = b"", 0
+
+    def _move(self, stage: Stage) -> None:
+        self.stage = stage
+        self._may_follow = NEXT_STAGE.get(stage, {})
+
+    # Command lines
+
+    def _no_whole_line(self, end: int) -> Event:
+        """A line that has not ended yet, or is too long: the rest of that is discarded up to its CRLF."""
+        if self._discarding:
+            if end < 0:
+                self._at = len(self._data) - self._data.endswith(b"\r")
+                return NEED_DATA
+            self._at, self._discarding = end + 2, False
+            return self.next_event()
+        if end < 0:
+            if self.buffered < self._limits.max_line + 2:
+                return NEED_DATA
+            self._discarding = True
+            self._at = len(self._data) - self._data.endswith(b"\r")
+        else:
+            self._at = end + 2
+        self._line = b""  # too long to be worth keeping
+        return Refused(_LINE_TOO_LONG)
+
+    def _command(self, line: bytes) -> Event:
+        command = parse_command(line)
+        if isinstance(command, (Reply, Unsupported)):
+            return self._no_command(line, command)
+        self._line = line
+        self._following_auth = False
+        kind = type(command)
+        if kind not in self._may_follow and kind is not Bdat:
+            return Refused(OUT_OF_ORDER[self.stage][kind])
+        if isinstance(command, Mail):
+            if command.size is not None and command.size > self._limits.max_message_size:
+                return Refused(_TOO_BIG)  # RFC 1870 section 6.1
+        elif isinstance(command, Bdat):
+            return self._begin_chunk(command)
+        elif isinstance(command, StartTls):
+            return self._before_tls(command)
+        return command
+
+    def _no_command(self, line: bytes, what: Reply | Unsupported) -> Refused:
+        """
+        The log shall show the line, but no secret.
+
+        Neither what follows AUTH, nor what a client that expected to be asked for user and password sends after it.
+        """
+        word = line.strip()[:4].upper()
+        if word == b"AUTH":
+            self._line, self._following_auth = b"AUTH", True
+        else:
+            self._line = b"" if self._following_auth else line
+        if isinstance(what, Unsupported):
+            return _UNSUPPORTED
+        return Refused(what, closes=what is BAD_CHUNK)
+
+    def _before_tls(self, command: StartTls) -> Event:
+        if self.tls_active:
+            return _TLS_ALREADY
+        if self.buffered:
+            # Whoever put it there wants it to be taken for something said under TLS (CVE-2011-0411).
+            self.forget_input()
+            return Refused(reply(f"421 4.7.0 {self._hostname} nothing may follow STARTTLS before TLS is active"), closes=True)
+        return command
+
+    # Messages
+
+    def _next_of_data(self, until_dot: UntilDot) -> Event:
+        end = until_dot.feed(self._data, self._at)
+        if end < 0:
+            self.forget_input()
+            return NEED_DATA
+        self._at = end
+        self._until_dot = None
+        self._line = b"DATA"
+        self._move(Stage.GREETED)
+        return self._judged(until_dot.content())
+
+    def _judged(self, content: bytes | None) -> Content | Refused:
+        """A message as it is taken, or why it is not; None: it was too big.  The transaction is over either way."""
+        limits = self._limits
+        if content is None:
+            return Refused(_TOO_BIG, ends_transaction=True)
+        if limits.line_endings is not LineEndings.ALLOW and has_bare_cr_or_lf(content):
+            if limits.line_endings is LineEndings.DENY:
+                return Refused(_BARE_CR_OR_LF, ends_transaction=True)
+            content = with_crlf(content)
+        if has_long_line(content, limits.max_line):
+            return Refused(_LINE_TOO_LONG, ends_transaction=True)
+        return Content(content)
+
+    def _begin_chunk(self, chunk: Bdat) -> Event:
+        """RFC 3030 section 2: the octets of a chunk that is refused are read and discarded before the refusal is sent."""
+        self._chunk, self._chunk_left = chunk, chunk.size
+        if Bdat not in self._may_follow:
+            self._chunk_refusal = Refused(OUT_OF_ORDER[self.stage][Bdat])
+        elif len(self._chunks) + chunk.size > self._limits.max_message_size:
+            self._chunk_refusal = Refused(_TOO_BIG, ends_transaction=True)
+            self._end_chunks()
+        else:
+            self._move(Stage.CHUNKING)
+        return self._next_of_chunk(chunk)
+
+    def _next_of_chunk(self, chunk: Bdat) -> Event:
+        taken = min(self.buffered, self._chunk_left)
+        if self._chunk_refusal is None:
+            self._chunks += memoryview(self._data)[self._at : self._at + taken]
+        self._at += taken
+        self._chunk_left -= taken
+        if self._chunk_left:
+            return NEED_DATA
+        self._chunk = None
+        refusal, self._chunk_refusal = self._chunk_refusal, None
+        if refusal is not None:
+            return refusal
+        if not chunk.last:
+            return Chunk(chunk.size)
+        content = bytes(self._chunks)
+        self._end_chunks()
+        return self._judged(content)
+
+    def _end_chunks(self) -> None:
+        self._chunks = bytearray()
+        self._move(Stage.GREETED)
