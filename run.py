@@ -37,11 +37,11 @@ PARTS = {
 }
 
 USAGE = """\
-python3 run.py demo [--messages N] [--exit]   mail through the real server, on this machine only
-python3 run.py test [NAMES]                   the tests, or those named (tests.mail)
-python3 run.py lint | types | layering | docs one of the checks
-python3 run.py check                          all four of them
-python3 run.py python ARGUMENTS               the environment's Python, for anything else
+python3 run.py demo [--messages N] [--exit]     mail through the real server, on this machine only
+python3 run.py test [NAMES]                     the tests, or those named (tests.mail)
+python3 run.py lint | types | layering | docs   one of the checks
+python3 run.py check                            all four of them
+python3 run.py python ARGUMENTS                 the environment's Python, for anything else
 
 run.py --here COMMAND uses the Python that runs it and installs nothing."""
 
@@ -305,6 +305,8 @@ def run_tests(python: str, rest: "list[str]") -> int:
     """
     Trial over `tests`, or over the names given; at the end one line for people and for CI: `N passed, N failed`.
 
+    One after the other: some tests watch real programs with clocks of their own, which a busy machine would upset, and the
+    whole suite takes less than a minute or two anyway.  Who is in a hurry adds `-j N`.
     The exit code is trial's, and 1 where it passed without running a test.
     """
     names = [] if any(argument.startswith("tests") for argument in rest) else ["tests"]

@@ -111,7 +111,7 @@ class Server(Service):
         config, reactor = self.config, self.reactor
         chance = random.SystemRandom()
         node_id = config.node_id or kept_node_id(config.spool.path)
-        self.spool = Spool(store, reactor.callFromThread, self._log_records)
+        self.spool = Spool(store, reactor.callFromThread, lambda call: reactor.callLater(0, call), self._log_records)
         self._last_leftover = store.last_sequence()
         self.mail_log = MailLog(
             config.logs,

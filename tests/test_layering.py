@@ -8,6 +8,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +18,7 @@ ROOT = PROJECT / "kumotwist"
 
 # Each may import what stands to its left.  `kumotwist/__main__.py` only starts `cli` and stands outside.
 LADDER = (
-    *("mail", "config", "smtp", "egress", "dns"),  # the words of mail, the settings, the ground
+    *("mail", "config", "smtp", "egress", "transport", "dns"),  # the words of mail, the settings, the ground
     *("spool", "logs", "custody"),  # what is durable
     *("delivery", "ready", "scheduled", "reception"),  # the stages; a message goes from right to left
     *("cli", "service"),
@@ -128,9 +129,9 @@ def _dotted(node: ast.AST) -> str | None:
     return None
 
 
-def modules() -> Iterator[Source]:
-    for path in sorted(ROOT.rglob("*.py")):
-        yield Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+@cache
+def modules() -> tuple[Source, ...]:
+    return tuple(Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py")))
 
 
 def climbing(source: Source) -> list[str]:

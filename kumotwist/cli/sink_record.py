@@ -98,7 +98,7 @@ class Keeper:
         self._directory = directory
         self._waiting: list[bytes] = []
         self._encode = msgspec.json.Encoder().encode
-        self._number = 0
+        self._number = sum(1 for _ in directory.glob("*.eml")) if directory else 0
 
     def take(self, message: Accepted) -> None:
         if self._lines is not None:

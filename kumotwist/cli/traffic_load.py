@@ -60,7 +60,7 @@ class Load:
         self._stopping = False
         self._abandoned = False
         self._again: deque[Letter] = deque()
-        self._lanes: set[LoadLane] = set()
+        self._lanes: list[LoadLane] = []
         self._done: Deferred[None] = Deferred()
         self._watch: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
@@ -73,7 +73,7 @@ class Load:
         self._watch = self.clock.callLater(WATCH_INTERVAL, self._look_after)
         count = plan.concurrency if plan.messages is None else min(plan.concurrency, plan.messages)
         addresses = plan.local_addresses or (None,)
-        self._lanes = {LoadLane(self, addresses[number % len(addresses)]) for number in range(count)}
+        self._lanes = [LoadLane(self, addresses[number % len(addresses)]) for number in range(count)]
         for lane in list(self._lanes):
             lane.open()
         return self._done
@@ -105,7 +105,7 @@ class Load:
         self._again.append(letter)
 
     def lane_finished(self, lane: "LoadLane") -> None:
-        self._lanes.discard(lane)
+        self._lanes.remove(lane)
         if not self._lanes:
             self.conclude()
             self._done.callback(None)

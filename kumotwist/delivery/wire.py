@@ -30,6 +30,7 @@ from kumotwist.delivery.plan import Address
 from kumotwist.delivery.tls import in_words
 from kumotwist.mail.reply import Reply
 from kumotwist.smtp.client_session import ClientSession, PeerBrokeProtocol, Stage
+from kumotwist.transport import write_now
 
 PIECE = 65536  # octets of a long body that are written at a time
 LONGEST_WRITE = 60.0  # seconds in which a peer must take one of them
@@ -152,7 +153,7 @@ class ClientWire(Protocol):
         if not self.check():
             return fail(cast(Exception, self.broken))
         waiting = self._wait(self._patience[cast(Stage, self.session.due)])
-        self.transport.write(commands)
+        write_now(self.transport, commands)
         return waiting
 
     def replies(self) -> "Deferred[list[Reply]]":

@@ -28,6 +28,7 @@ from zope.interface import implementer
 from kumotwist.config.listeners import ListenerSettings
 from kumotwist.mail.disposition import TlsFacts
 from kumotwist.reception.converse import Conversation, Ends, Hangup, Reception
+from kumotwist.transport import write_now
 
 _MOST_AHEAD = 64 * 1024  # octets that a client may send ahead of our answers before we stop reading
 _LINGER = 10.0  # seconds that a client has to read our last words
@@ -119,7 +120,7 @@ class ServerWire(Protocol):
 
     def write(self, octets: bytes) -> None:
         if self._connected:
-            self.transport.write(octets)
+            write_now(self.transport, octets)
 
     @coroutine
     def more(self) -> Generator[None, None, None]:

@@ -21,7 +21,7 @@ from kumotwist.mail.message import Message
 from kumotwist.spool.change import Change, restore_envelope
 from kumotwist.spool.store import Store
 
-MOST_CHANGES = 512  # in one write: bounds its length, and with it what a crash can leave unanswered
+MOST_CHANGES = 512  # in one write, or what one turn of the reactor brings: then it is written before more is taken
 RETRY_AFTER = 1.0  # seconds between attempts to write what must be written
 MOST_LOADS = 64  # messages read in one go
 
@@ -46,16 +46,20 @@ class Spool:
         self,
         store: Store,
         call_from_thread: Callable[..., object],
+        call_soon: Callable[[Callable[[], None]], object],
         committed: Callable[[int, Sequence[tuple[str, bytes]]], None],
     ) -> None:
         """
         call_from_thread: runs a function on the reactor's thread.
+        call_soon: runs a function at the end of the reactor's turn.
         committed: told the first number, and (type, line) of records, once they are durable; in order, on the reactor's thread.
         """
         self._store = store
         self._call_from_thread = call_from_thread
         self._tell_log = committed
-        self._changes: SimpleQueue[_Pending | None] = SimpleQueue()
+        self._call_soon = call_soon
+        self._turn: list[_Pending] = []  # the changes of this turn of the reactor
+        self._changes: SimpleQueue[list[_Pending] | None] = SimpleQueue()
         self._loads: SimpleQueue[tuple[Message, bool, Deferred[None]] | int | None] = SimpleQueue()
         self._sequence = store.last_sequence() + 1
         self._stopping = Event()
@@ -73,6 +77,7 @@ class Spool:
         """Write what is waiting and end the threads.  Blocks; for the end, when nobody submits any more."""
         if self._stopping.is_set():
             return
+        self._hand_over()
         self._stopping.set()
         self._changes.put(None)
         self._loads.put(None)
@@ -86,15 +91,28 @@ class Spool:
 
     def commit(self, change: Change) -> "Deferred[None]":
         """Fires once the change is durable; fails at once where the disk does not take it (nothing of it is then kept)."""
-        done: Deferred[None] = Deferred()
-        self._changes.put(_Pending(change, done, True))
-        return done
+        return self._submit(change, True)
 
     def must_commit(self, change: Change) -> "Deferred[None]":
         """Make the change durable, however long the disk refuses; fires when it is."""
+        return self._submit(change, False)
+
+    def _submit(self, change: Change, refusable: bool) -> "Deferred[None]":
+        """
+        Hand over at the end of the reactor's turn: no answer can leave before that anyway.
+
+        So one turn's changes wake the committing thread once and share a sync, instead of the first having one to itself.
+        """
+        if not self._turn:
+            self._call_soon(self._hand_over)
         done: Deferred[None] = Deferred()
-        self._changes.put(_Pending(change, done, False))
+        self._turn.append(_Pending(change, done, refusable))
         return done
+
+    def _hand_over(self) -> None:
+        if self._turn:
+            self._changes.put(self._turn)
+            self._turn = []
 
     def load(self, message: Message, content: bool = True) -> "Deferred[None]":
         """
@@ -139,12 +157,12 @@ class Spool:
         """Everything that waits, after what must be tried again; True if nothing will follow."""
         batch = first
         try:
-            pending = self._changes.get(block=not batch)
-            while pending is not None:
-                batch.append(pending)
+            turn = self._changes.get(block=not batch)
+            while turn is not None:
+                batch += turn
                 if len(batch) >= MOST_CHANGES:
                     return batch, False
-                pending = self._changes.get_nowait()
+                turn = self._changes.get_nowait()
         except Empty:
             return batch, False
         return batch, True

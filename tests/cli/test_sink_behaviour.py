@@ -166,8 +166,7 @@ class FileTests(SynchronousTestCase):
                 '3:25: domains.a..b.defer.share: "x" is not a number, expected a percentage from 0 to 100',
                 '3:35: domains.a..b.defer.stage: "rctp" is no stage of a dialogue, '
                 "expected one of banner, ehlo, mail, rcpt, data, dot",
-                '3:51: domains.a..b.defer.replies: "550 no" is no 4xx reply, '
-                'expected a reply such as "451 4.7.1 Try again later"',
+                '3:51: domains.a..b.defer.replies: "550 no" is no 4xx reply, expected a reply such as "451 4.7.1 Try again later"',
                 '3:59: domains.a..b.defer.replies: "4" is no reply, expected a reply such as "451 4.7.1 Try again later"',
                 "4:8: domains.b.c: the shares at rcpt add up to 120 percent, expected at most 100",
                 '4:69: domains.b.c.delay.time: unknown unit "x" in "3x", expected a duration such as 200 ms',

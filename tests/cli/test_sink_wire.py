@@ -178,7 +178,9 @@ class AcceptanceTests(SynchronousTestCase):
         self.dialogue.clock.advance(10)
         self.dialogue.greet()
         self.dialogue.clock.advance(1)
-        self.dialogue.say(b"MAIL FROM:<a@b.example> BODY=8BITMIME\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<\xc3\xbc@e.example>\r\nDATA\r\n")
+        self.dialogue.say(
+            b"MAIL FROM:<a@b.example> BODY=8BITMIME\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<\xc3\xbc@e.example>\r\nDATA\r\n"
+        )
         self.dialogue.clock.advance(1)
         self.dialogue.say(b"..x\r\n")
         self.dialogue.say(b".\r\n")
@@ -206,7 +208,9 @@ class CountTests(SynchronousTestCase):
 
     def test_recipients_count_by_domain_and_by_client(self) -> None:
         dialogue = Dialogue(Behaviour(local_parts={"no": rule(Stage.RCPT, Kind.REFUSED, REFUSAL)})).greet()
-        dialogue.say(b"MAIL FROM:<>\r\nRCPT TO:<a@One.Example>\r\nRCPT TO:<b@one.example>\r\nRCPT TO:<no@two.example>\r\nDATA\r\n.\r\n")
+        dialogue.say(
+            b"MAIL FROM:<>\r\nRCPT TO:<a@One.Example>\r\nRCPT TO:<b@one.example>\r\nRCPT TO:<no@two.example>\r\nDATA\r\n.\r\n"
+        )
         counts = dialogue.factory.counts.as_json()
         empty = {"deferred": 0, "disconnected": 0}
         self.assertEqual(

@@ -216,6 +216,14 @@ class SessionCase(SynchronousTestCase):
         return self.finish(supply, self.start(supply, **means))
 
     def tearDown(self) -> None:
+        self.verify()
+
+    def anew(self) -> None:
+        """Another case of the same test, on a network of its own."""
+        self.verify()
+        self.setUp()
+
+    def verify(self) -> None:
         for supply in self.supplies:
             self.assertEqual(sorted(supply.answered), sorted(supply.taken), "each message taken is answered for once")
         for ended in self.ended:

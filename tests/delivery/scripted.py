@@ -57,7 +57,7 @@ class Mx:
     def receive(self, link: "Link", data: bytes) -> None:
         self.writes.append(data)
         link.unread += data
-        while link.open:
+        while link.open and not link.stuck:
             end = b"\r\n.\r\n" if link.in_body else b"\r\n"
             start = link.unread.startswith(b".\r\n") if link.in_body else False
             if start:
@@ -88,7 +88,9 @@ class Mx:
             link.lose(ConnectionLost())
         elif said == HANG_UP:
             link.lose(ConnectionDone())
-        elif said != SILENCE:
+        elif said == SILENCE:
+            link.stuck = True
+        else:
             link.send(f"{said.removesuffix(THEN_HANG_UP)}\r\n".encode("latin-1"))
             if said.endswith(THEN_HANG_UP):
                 link.lose(ConnectionDone())
@@ -109,6 +111,7 @@ class Link:
         self.open = True
         self.unread = b""
         self.in_body = False
+        self.stuck = False  # the host says and does nothing more of its own
         self.no_delay = False
         self.producer: Any = None
         self.buffered: list[bytes] = []
@@ -227,7 +230,7 @@ class Network(Clock):
         port: int,
         factory: Any,
         timeout: float = 30,
-        bindAddress: tuple[str, int] | None = None,  # noqa: N803
+        bindAddress: tuple[str, int] | None = None,  # noqa: N803 Twisted's name
     ) -> Connecting:
         self.attempts.append((host, port, timeout, bindAddress))
         there = self.hosts.get(host, ConnectError(string="Connection refused"))

@@ -30,6 +30,10 @@ class GateStore(MemoryStore):
         super().write(changes, first_sequence)
 
 
+def open_spool(store: MemoryStore, told: Any) -> Spool:
+    return Spool(store, reactor.callFromThread, lambda call: reactor.callLater(0, call), told)  # type: ignore[attr-defined]
+
+
 class SpoolTests(TestCase):
     timeout = 20
 
@@ -37,7 +41,7 @@ class SpoolTests(TestCase):
         self.patch(service, "RETRY_AFTER", 0.02)
         self.store = GateStore()
         self.told: list[tuple[int, int]] = []
-        self.spool = Spool(self.store, reactor.callFromThread, self._tell)  # type: ignore[attr-defined]
+        self.spool = open_spool(self.store, self._tell)
         self.spool.start()
         self.addCleanup(self.spool.close)
         self.messages = Messages(lambda: 1e6)
@@ -127,7 +131,7 @@ class SpoolTests(TestCase):
                 await load
 
     async def test_closing_writes_what_is_waiting(self) -> None:
-        spool = Spool(MemoryStore(), reactor.callFromThread, lambda *_: None)  # type: ignore[attr-defined]
+        spool = open_spool(MemoryStore(), lambda *_: None)
         spool.start()
         done = [spool.commit(self._change()[0]) for _ in range(50)]
         spool.close()
