@@ -18,7 +18,7 @@ ROOT = PROJECT / "kumotwist"
 
 # Each may import what stands to its left.  `kumotwist/__main__.py` only starts `cli` and stands outside.
 LADDER = (
-    *("mail", "config", "smtp", "egress", "transport", "dns"),  # the words of mail, the settings, the ground
+    *("mail", "config", "smtp", "egress", "transport", "dns", "hooks"),  # the words of mail, the settings, the ground
     *("spool", "logs", "custody"),  # what is durable
     *("delivery", "ready", "scheduled", "reception"),  # the stages; a message goes from right to left
     *("cli", "service"),

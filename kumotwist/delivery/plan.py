@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 
 from kumotwist.config.egress import IpLookupStrategy
 from kumotwist.config.fields import Networks
@@ -95,6 +95,8 @@ async def make_plan(path: EgressPath, resolver: Resolver, draw: Callable[[], flo
             known, answer = next(answers)
             if known:
                 addresses += [_address(host, ip, path) for ip in answer]
+            elif answer.check(CancelledError):
+                answer.raiseException()  # nobody waits for the plan any more; that says nothing of the host
             else:
                 unknown.append(f"{host.name}: {answer.getErrorMessage()}")
         found += shuffled(addresses, draw) if destination.shuffled else addresses

@@ -39,7 +39,8 @@ class Mx:
     """
     One receiving host.  answers: by verb (`banner` and `.` too) what it says; of several the last is said ever after.
 
-    heard: the command lines, and after DATA the body as it came.  writes: the chunks, as they came from the wire.
+    heard: the command lines, `.` for the end of a body.  writes: the chunks, as they came from the wire.
+    taken: (recipients, body) of each message that it said yes to.
     """
 
     def __init__(self, answers: Answers = PLAIN, **changes: str | Sequence[str]) -> None:
@@ -47,6 +48,7 @@ class Mx:
         self.heard: list[str] = []
         self.writes: list[bytes] = []
         self.bodies: list[bytes] = []
+        self.taken: list[tuple[list[str], bytes]] = []
         self.connections: list[Link] = []
         self.reading = True  # False: the host takes nothing more, and what is written piles up
 
@@ -71,7 +73,9 @@ class Mx:
                 link.in_body = False
                 self.bodies.append(body + b"\r\n" if body else b"")
                 self.heard.append(".")
-                self.say(link, ".")
+                if self.say(link, ".").startswith("2"):
+                    self.taken.append((link.recipients, self.bodies[-1]))
+                link.recipients = []
             else:
                 self._command(link, body.decode())
 
@@ -80,6 +84,10 @@ class Mx:
         verb = line.partition(" ")[0].upper()
         said = self.say(link, verb)
         link.in_body = verb == "DATA" and said.startswith("354")
+        if verb in ("EHLO", "RSET", "MAIL"):
+            link.recipients = []
+        elif verb == "RCPT" and said.startswith("2"):
+            link.recipients.append(line.removeprefix("RCPT TO:<").removesuffix(">"))
 
     def say(self, link: "Link", verb: str) -> str:
         script = self._answers[verb]
@@ -111,6 +119,7 @@ class Link:
         self.open = True
         self.unread = b""
         self.in_body = False
+        self.recipients: list[str] = []
         self.stuck = False  # the host says and does nothing more of its own
         self.no_delay = False
         self.producer: Any = None

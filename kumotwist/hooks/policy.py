@@ -1,0 +1,108 @@
+"""
+A policy that was loaded: handlers by event, and how they are asked.
+
+A handler is a plain function, an `async def`, or returns a Deferred.  A plain one costs a call and nothing else; only where
+something has to be waited for is there a Deferred.  What a handler raises on purpose (a Refusal) goes through; anything
+else is logged with its traceback and becomes HookFailed, and what that means is for the place that asked.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from msgspec import Struct
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kumotwist.mail.reply import Refusal
+
+SLOW = 0.1  # seconds of the reactor's time that a handler may take before the log names it
+
+
+class HookFailed(Exception):
+    """A handler broke, and the log says where; the argument is the event."""
+
+
+class Handler(Struct, frozen=True):
+    """One function that was registered.  takes: how many of the event's arguments it is given.  place: `file:line`."""
+
+    call: Callable[..., Any]
+    takes: int
+    place: str
+
+
+class Policy:
+    """The handlers of all policy files, in the files' order."""
+
+    log = Logger()
+
+    def __init__(self, handlers: Mapping[str, tuple[Handler, ...]], clock: IReactorTime) -> None:
+        self._handlers = handlers
+        self._clock = clock
+
+    def __contains__(self, event: object) -> bool:
+        """Whether anybody wants to be asked: callers on the hot path look first."""
+        return event in self._handlers
+
+    def first(self, event: str, *arguments: Any) -> Any:
+        """
+        The first answer that is not None, or None: at once, or as a Deferred where a handler takes its time.
+
+        Raises (or fails with) Refusal and HookFailed.
+        """
+        return self._from(event, self._handlers.get(event, ()), 0, arguments, first=True)
+
+    def each(self, event: str, *arguments: Any) -> "Deferred[Any] | None":
+        """Run all handlers; None if that is done already, else a Deferred that fires when it is.  Raises as `first` does."""
+        done = self._from(event, self._handlers.get(event, ()), 0, arguments, first=False)
+        return done if isinstance(done, Deferred) else None
+
+    def _from(self, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...], *, first: bool) -> Any:
+        """Ask the handlers from the n-th on."""
+        while n < len(handlers):
+            answer = self._ask(event, handlers[n], arguments)
+            n += 1
+            if isinstance(answer, Deferred):
+                return answer.addCallback(self._after, event, handlers, n, arguments, first=first)
+            if first and answer is not None:
+                return answer
+        return None
+
+    def _after(
+        self, answer: Any, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...], *, first: bool
+    ) -> Any:
+        """An answer that had to be waited for has come."""
+        return answer if first and answer is not None else self._from(event, handlers, n, arguments, first=first)
+
+    def _ask(self, event: str, handler: Handler, arguments: tuple[Any, ...]) -> Any:
+        began = self._clock.seconds()
+        try:
+            answer = handler.call(*arguments[: handler.takes])
+            if isinstance(answer, Coroutine):
+                answer = Deferred.fromCoroutine(answer)
+        except (Refusal, CancelledError):
+            raise
+        except Exception:  # noqa: BLE001  whatever a policy does wrong, the server goes on
+            raise self._failed(event, handler, Failure()) from None
+        finally:
+            took = self._clock.seconds() - began
+            if took > SLOW:
+                self.log.warn(
+                    "{event} at {place} kept the whole server waiting for {took} s: let it await, or use memoize",
+                    event=event,
+                    place=handler.place,
+                    took=round(took, 3),
+                )
+        if isinstance(answer, Deferred):
+            answer.addErrback(self._failed_later, event, handler)
+        return answer
+
+    def _failed_later(self, failure: Failure, event: str, handler: Handler) -> None:
+        if failure.check(Refusal, CancelledError):
+            failure.raiseException()
+        raise self._failed(event, handler, failure)
+
+    def _failed(self, event: str, handler: Handler, failure: Failure) -> HookFailed:
+        self.log.failure("{event} at {place} failed", failure, event=event, place=handler.place)
+        return HookFailed(event)

@@ -1,0 +1,113 @@
+"""Whatever receiving hosts do, and whenever we are told to end: no message is lost, none is told of twice, none is made up."""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+from kumotwist.delivery.stop import Stop
+from tests.delivery.case import DELIVERED, MX, MX2, SessionCase, Supply, host, message
+from tests.delivery.scripted import EXTENSIONS, HANG_UP, PLAIN, RESET, SILENCE, THEN_HANG_UP, Mx
+
+GOOD = 40  # of so many answers one is bad
+BAD = (
+    "451 4.3.0 not now",
+    "452 4.5.3 too many recipients",
+    "452 full",
+    "503 5.5.1 order!",
+    "550 5.1.1 never",
+    "552 too much",
+    "421 4.3.2 closing" + THEN_HANG_UP,
+    "421 4.3.2 closing",
+    "250 2.0.0 fine",
+    "250 2.0.0 fine\r\n421 4.3.2 closing",
+    "354 go ahead",
+    "251 2.1.5 will forward",
+    "hello",
+    "250-a\r\n251 b",
+    SILENCE,
+    HANG_UP,
+    RESET,
+)
+
+
+def whim(chance: Random, good: str) -> list[str]:
+    """What a host says at one stage, time after time; well in the end, lest a session never end."""
+    odds = chance.choice((3, 10, GOOD))
+    return [chance.choice(BAD) if chance.random() < 1 / odds else good for _ in range(60)] + [good]
+
+
+class WhateverTests(SessionCase):
+    """Three hundred worlds, each different and each the same every time."""
+
+    def build(self, chance: Random) -> tuple[Supply, list[Mx]]:
+        hosts = []
+        for ip in (MX, MX2):
+            answers: dict[str, Any] = {stage: whim(chance, good) for stage, good in PLAIN.items()}
+            answers["EHLO"] = chance.choice((EXTENSIONS, "250 mx", "250-mx\r\n250 PIPELINING"))
+            hosts.append(self.mx(answers, ip))
+        messages = []
+        for number in range(1, chance.randint(2, 12)):
+            to = [f"r{number}-{place}@example.com" for place in range(chance.choice((1, 1, 1, 2, 5)))]
+            messages.append(message(number, *to, content=b"%d\r\n" % number))
+        path = self.path(
+            host("mx1.example.com", MX),
+            host("mx2.example.com", MX2),
+            max_recipients_per_batch=chance.choice((1, 2, 100)),
+            max_deliveries_per_connection=chance.choice((1, 3, 100)),
+            enable_rset=chance.random() < 0.7,
+            enable_pipelining=chance.random() < 0.7,
+        )
+        supply = self.supply(*messages, path=path)
+        supply.send_waits = [chance.choice((0.0, 0.0, 0.0, 1.0, 1000.0)) for _ in range(6)]
+        return supply, hosts
+
+    def check(self, supply: Supply, hosts: list[Mx], seed: int) -> None:
+        taken = Counter((who, body) for one in hosts for recipients, body in one.taken for who in recipients)
+        for call in supply.calls:
+            if call[0] != "settle":
+                continue
+            named = [who for _, group, _ in call[2] for who in group]
+            self.assertEqual(len(named), len(set(named)), (seed, call))
+            for verdict, group, text in call[2]:
+                for who in group:
+                    had = taken[who, b"%d\r\n" % call[1]]
+                    if verdict == DELIVERED:
+                        self.assertEqual(had, 1, (seed, call))
+                    elif had:
+                        self.assertIn("may have been delivered", text, (seed, call))
+        back = [call[1] for call in supply.calls if call[0] == "give_back"]
+        given_back = {who for who, _ in taken if int(who[1:].partition("-")[0]) in back}
+        self.assertEqual(given_back, set(), (seed, "what was given back had reached nobody"))
+
+    def live(self, seed: int) -> None:
+        chance = Random(seed)
+        supply, hosts = self.build(chance)
+        sizes = {one.id: len(one.recipients) for one in supply.ready}
+        for _ in range(50):
+            if not supply.ready:
+                break
+            ended = self.start(supply)
+            end = chance.choice(("", "", "", "cancel", "stop"))
+            for _ in range(chance.randint(0, 5) if end else 400):
+                if ended.called:
+                    break
+                self.network.wait(chance.choice((0.5, 3.0, 40.0)))
+            if end == "cancel":
+                ended.cancel()
+            elif end == "stop":
+                self.stop.give()
+                self.stop = Stop()
+            for _ in range(400):
+                if ended.called:
+                    break
+                self.network.wait(40.0)
+        self.assertEqual(supply.ready, [], seed)
+        for call in supply.calls:
+            if call[0] == "settle":
+                self.assertEqual(sum(len(group) for _, group, _ in call[2]), sizes[f"{call[1]:032x}"], (seed, call))
+        self.check(supply, hosts, seed)
+
+    def test_every_message_is_answered_for_once_and_truly(self) -> None:
+        for seed in range(300):
+            self.live(seed)
+            self.anew()
