@@ -41,19 +41,27 @@ def demo(messages: int, leave: bool, directory: Path | None) -> None:
     Starts the server, a sink that plays several receiving sites, and a load of SMTP sessions, on loopback addresses
     and in a directory of its own.  Exit status 0 if the log, the load and the sites agree on every message.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt))
+    signal.signal(signal.SIGTERM, _interrupt)
     console = Console(highlight=False, markup=False, emoji=False)
     try:
         place = _directory(directory)
+    except CannotPlay as reason:
+        raise click.ClickException(str(reason)) from None
+    try:
         require_addresses([source.address for source in SOURCES])
         with Stage(console, place, messages) as stage:
             status = stage.play(leave)
     except CannotPlay as reason:
         raise click.ClickException(str(reason)) from None
     except KeyboardInterrupt:
-        console.print("\nStopped.")
+        console.print(f"\nStopped.  What there is lies in {place}.", soft_wrap=True)
         status = 130
     raise SystemExit(status)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """SIGTERM ends the demo as Ctrl-C does: with its programs."""
+    raise KeyboardInterrupt
 
 
 def _directory(wanted: Path | None) -> Path:
@@ -192,13 +200,13 @@ class Stage:
 
     def _stay(self) -> None:
         server, log = f"127.0.0.1:{self._ports.server}", self._place / "log"
-        self._console.print(
-            f"\nThe server stays up until Ctrl-C.  In another terminal:\n\n"
-            f"  kumotwist logs {log} --follow\n"
-            f"  kumotwist traffic-gen --target {server} --messages 100 --header 'X-Tenant: acme' --domain busy.example\n",
-            soft_wrap=True,
-        )
         try:
+            self._console.print(
+                f"\nThe server stays up until Ctrl-C.  In another terminal:\n\n"
+                f"  kumotwist logs {log} --follow\n"
+                f"  kumotwist traffic-gen --target {server} --messages 100 --header 'X-Tenant: acme' --domain busy.example\n",
+                soft_wrap=True,
+            )
             while True:
                 self._programs.require_running("server")
                 time.sleep(TICK)

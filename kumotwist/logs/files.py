@@ -270,7 +270,7 @@ class LogFiles:
         """After a sync: how far everything is durable, and who is well again."""
         self.durable = self._durable_now()
         for series in self._series.values():
-            if series.troubled and not series.behind and not series.unsynced:
+            if series.troubled and not series.behind:
                 series.troubled = False
                 self._report(series.name, None)
 

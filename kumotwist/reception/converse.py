@@ -404,11 +404,12 @@ class Conversation:
         meta = self._meta.copy()
         transaction.intake.tell(meta, reading, transaction.sender, batch[0], self._origin)
         trace = self._settings.trace_headers
-        content = reading.content
+        top = b""
         if trace.received_header:
-            content = received(self._received_start, message_id, batch[0], reception.clock.seconds()) + content
+            top = received(self._received_start, message_id, batch[0], reception.clock.seconds())
         if trace.supplemental_header:
-            content = supplemental(trace.header_name, batch, meta, trace.include_meta_names) + content
+            top = supplemental(trace.header_name, batch, meta, trace.include_meta_names) + top
+        content = top + reading.content
         return Message(
             message_id, transaction.sender, batch, content, meta, schedule=reading.schedule, log_headers=reading.log_headers
         )

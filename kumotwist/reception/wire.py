@@ -45,6 +45,9 @@ class Waits(Enum):
     END = "the connection's end"
 
 
+_BYTES, _NOTHING = Waits.BYTES, Waits.NOTHING  # looked up with every chunk
+
+
 @implementer(IPushProducer, IHandshakeListener)
 class ServerWire(Protocol):
     """One client's connection."""
@@ -80,7 +83,7 @@ class ServerWire(Protocol):
         self._go_on()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._waits_for is Waits.BYTES:
+        if self._waits_for is _BYTES:
             self._session.receive(data)
             self._go_on()
         elif self._waits_for is not Waits.END:
@@ -132,7 +135,7 @@ class ServerWire(Protocol):
             self._reading_paused = False
             self.transport.resumeProducing()
         self._expect_within(self._settings.client_timeout)
-        self._waits_for = Waits.BYTES
+        self._waits_for = _BYTES
         yield
 
     @coroutine
@@ -192,7 +195,7 @@ class ServerWire(Protocol):
 
     def _go_on(self, cause: Hangup | None = None) -> None:
         """Let the conversation run until it waits again."""
-        self._waits_for = Waits.NOTHING
+        self._waits_for = _NOTHING
         try:
             if cause is None:
                 self._coroutine.send(None)

@@ -78,10 +78,10 @@ def _mail(arguments: str) -> Command | Reply:
         return BAD_SENDER
     address, rest = path
     try:
-        sender = _mailbox(address) if address != "" else NULL_SENDER
+        sender = parse_mailbox(_after_route(address)) if address else NULL_SENDER
     except BadAddress:
         return BAD_SENDER
-    if address and not sender.domain:  # <Postmaster> is a recipient only: RFC 5321 section 4.1.1.3
+    if not sender.domain and address:  # <Postmaster> is a recipient only: RFC 5321 section 4.1.1.3
         return BAD_SENDER
     return Mail(sender) if not rest else _with_parameters(sender, rest)
 
@@ -94,7 +94,7 @@ def _rcpt(arguments: str) -> Command | Reply:
         return BAD_RECIPIENT
     address, rest = path
     try:
-        recipient = _mailbox(address)
+        recipient = parse_mailbox(_after_route(address))
     except BadAddress:
         return BAD_RECIPIENT
     if not rest:
@@ -106,11 +106,9 @@ def _rcpt(arguments: str) -> Command | Reply:
 
 def _path(text: str) -> tuple[str, str] | None:
     """The address and what follows it; None where there is no address or no end of it."""
-    if not text:
-        return None
-    if text[0] == "<":
-        if '"' not in text:
-            address, bracket, rest = text[1:].partition(">")
+    if text.startswith("<"):
+        address, bracket, rest = text[1:].partition(">")
+        if '"' not in address:
             return (address, rest) if bracket else None
         found = _QUOTED_PATH.match(text)
         return (found[1], text[found.end() :]) if found else None
@@ -118,16 +116,17 @@ def _path(text: str) -> tuple[str, str] | None:
     return (found[1], text[found.end() :]) if found and found[1] else None
 
 
-def _mailbox(address: str) -> Mailbox:
+def _after_route(address: str) -> str:
     """RFC 5321 appendix C: a source route is accepted and dropped.  Raises BadAddress."""
-    if address.startswith("@"):
-        route, colon, address = address.partition(":")
-        hops = route.split(",")
-        if not colon or not all(hop.startswith("@") for hop in hops):
-            raise BadAddress("not a source route")
-        for hop in hops:
-            parse_domain(hop[1:])
-    return parse_mailbox(address)
+    if not address.startswith("@"):
+        return address
+    route, colon, address = address.partition(":")
+    hops = route.split(",")
+    if not colon or not all(hop.startswith("@") for hop in hops):
+        raise BadAddress("not a source route")
+    for hop in hops:
+        parse_domain(hop[1:])
+    return address
 
 
 def _are_parameters(rest: str) -> bool:

@@ -52,6 +52,11 @@ class Stage(Enum):
     CHUNKING = "chunking"  # BDAT has begun
     RECEIVING = "receiving"  # after 354, until the dot
 
+    __hash__ = object.__hash__  # each command looks a stage up, and Enum's own hash runs Python code
+
+
+_RECEIVING, _CHUNKING = Stage.RECEIVING, Stage.CHUNKING
+
 
 def _stays(stage: Stage) -> dict[type[Command], Stage]:
     return {Noop: stage, Vrfy: stage, Quit: stage, Unsupported: stage}
@@ -73,6 +78,7 @@ NEXT_STAGE: Mapping[Stage, Mapping[type[Command], Stage]] = {
         Bdat: Stage.CHUNKING,
     },
     Stage.CHUNKING: {**_stays(Stage.CHUNKING), **_ANEW, Bdat: Stage.CHUNKING},
+    Stage.RECEIVING: {},
 }
 
 _GREET_FIRST = reply("503 5.5.1 EHLO or HELO must be issued first")
@@ -154,7 +160,7 @@ class ServerSession:
     @property
     def between_messages(self) -> bool:
         """Whether no message is arriving: the connection may be closed without losing what the client has sent of one."""
-        return self._until_dot is None and self._chunk is None and self.stage is not Stage.CHUNKING
+        return self._until_dot is None and self._chunk is None and self.stage is not _CHUNKING
 
     def next_event(self) -> Event:
         """What came next; to be asked only when the event before has been answered."""
@@ -173,12 +179,14 @@ class ServerSession:
 
     def accept(self, command: Command) -> None:
         """The command is granted."""
+        before = self.stage
         stage = self._may_follow[type(command)]
-        if stage is not self.stage:
-            self._move(stage)
-        if stage is Stage.RECEIVING:
+        if stage is before:
+            return
+        self._move(stage)
+        if stage is _RECEIVING:
             self._until_dot = UntilDot(self._limits.max_message_size)
-        elif self._chunks and stage is not Stage.CHUNKING:
+        elif before is _CHUNKING:
             self._chunks = bytearray()
 
     def start_tls(self) -> None:
@@ -192,7 +200,7 @@ class ServerSession:
 
     def _move(self, stage: Stage) -> None:
         self.stage = stage
-        self._may_follow = NEXT_STAGE.get(stage, {})
+        self._may_follow = NEXT_STAGE[stage]
 
     # Command lines
 

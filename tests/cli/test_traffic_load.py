@@ -1,6 +1,6 @@
 """A whole load against sinks in memory: the clock is ours, and so is what the network does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -55,9 +55,9 @@ class Pipe:
 class Network:
     """Where loads connect to: a sink, or nobody while `away`."""
 
-    def __init__(self, clock: Clock, behaviour: Behaviour, draw: Callable[[], float] = Random(1).random) -> None:
+    def __init__(self, clock: Clock, behaviour: Behaviour) -> None:
         self.taken: list[Accepted] = []
-        self.sink = SinkFactory(behaviour, clock, draw, hostname="sink", take=self.taken.append)
+        self.sink = SinkFactory(behaviour, clock, Random(1).random, hostname="sink", take=self.taken.append)
         self.pipes: list[Pipe] = []
         self.local_addresses: list[str | None] = []
         self.away = False

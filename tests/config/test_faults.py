@@ -7,8 +7,10 @@ Everything that is wrong with a configuration is said at once, at its place, wit
 import os
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+import yaml
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from kumotwist.config import placed_yaml
 from kumotwist.config.faults import ConfigFaults, Fault
 from kumotwist.config.read import read_config
 from tests.config.certificate import certificate_and_key
@@ -28,6 +30,10 @@ class FaultyFileTests(SynchronousTestCase):
                 faults = self.assertRaises(ConfigFaults, read_config, case)
                 said = str(faults).replace(f"{FAULTS}/", "")
                 self.assertEqual(said.splitlines(), case.with_suffix(".expected").read_text().splitlines())
+
+    def test_the_same_is_said_where_yaml_is_parsed_without_libyaml(self) -> None:
+        self.patch(placed_yaml, "_FAST", yaml.SafeLoader)
+        self.test_each_faulty_file_is_refused_with_exactly_the_lines_beside_it()
 
     def test_each_fault_names_a_place_that_is_in_its_file(self) -> None:
         for case in sorted(FAULTS.glob("*.yaml")):
@@ -66,7 +72,7 @@ class UnreadableFileTests(ConfigTestCase):
 
     def test_a_file_that_may_not_be_read(self) -> None:
         if os.geteuid() == 0:
-            return  # root may read everything: nothing to see here
+            raise SkipTest("root may read everything")
         path = self.write("main.yaml", "hostname: a.example\n")
         path.chmod(0)
         faults = self.assertRaises(ConfigFaults, read_config, path)
@@ -216,13 +222,11 @@ class OneFaultHidesNoOtherTests(ConfigTestCase):
     """What depends on something faulty is not blamed for it."""
 
     def test_a_faulty_file_of_sources_does_not_make_its_pools_absent(self) -> None:
-        self.assertEqual(
-            self.faults(
-                "egress: {files: [a.toml], pool: {mine: {ip-1: {}}}}\nqueues: {tenant: {house: {egress_pool: theirs}}}\n",
-                a_toml="[source",
-            ),
-            ["a.toml:1:8: not TOML: expected ']' at the end of a table declaration"],
+        (fault,) = self.faults(
+            "egress: {files: [a.toml], pool: {mine: {ip-1: {}}}}\nqueues: {tenant: {house: {egress_pool: theirs}}}\n",
+            a_toml="[source",
         )
+        self.assertRegex(fault, "^a.toml:1:8: not TOML: ")
 
     def test_a_faulty_interval_is_not_compared(self) -> None:
         self.assertEqual(

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 SILENCE = "silence"
 HANG_UP = "hang up"  # in place of an answer: the connection is closed
 THEN_HANG_UP = " then hang up"  # at the end of an answer: it is said, and the connection closed
+UNHEARD = "250 2.0.0 said, but never heard"
 RESET = "reset"  # the connection is lost in an unclean way
 
 PLAIN = {
@@ -96,7 +97,7 @@ class Mx:
             link.lose(ConnectionLost())
         elif said == HANG_UP:
             link.lose(ConnectionDone())
-        elif said == SILENCE:
+        elif said in (SILENCE, UNHEARD):
             link.stuck = True
         else:
             link.send(f"{said.removesuffix(THEN_HANG_UP)}\r\n".encode("latin-1"))
@@ -122,6 +123,7 @@ class Link:
         self.recipients: list[str] = []
         self.stuck = False  # the host says and does nothing more of its own
         self.no_delay = False
+        self.handshake: Any = None  # what startTLS was given
         self.producer: Any = None
         self.buffered: list[bytes] = []
         self.aborted = False
@@ -166,6 +168,10 @@ class Link:
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
+
+    def startTLS(self, handshake: Any) -> None:
+        self.handshake = handshake
+        self.stuck = True
 
     def getHost(self) -> IPv4Address | IPv6Address:
         kind = IPv6Address if ":" in self._source[0] else IPv4Address

@@ -4,7 +4,7 @@ import errno
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectBindError, ConnectionRefusedError
+from twisted.internet.error import ConnectBindError, ConnectionDone, ConnectionRefusedError
 
 from kumotwist.config.egress import EgressSource, EnableTls
 from kumotwist.mail.disposition import Peer, SourceAddress
@@ -95,6 +95,18 @@ class HostTests(SessionCase):
         supply.contents.clear()
         content.callback(b"late\r\n")
         self.assertEqual(self.finish(supply, ended), [("connected",), ("connected",), settled(1, DELIVERED, QUEUED)])
+
+    def test_if_it_was_the_last_one_the_reason_is_told(self) -> None:
+        mx = self.mx(PLAIN)
+        supply = self.supply()
+        content: Deferred[bytes] = Deferred()
+        supply.contents[supply.ready[0].id] = content
+        ended = self.start(supply)
+        mx.connections[0].lose(ConnectionDone())
+        self.network.run()
+        content.callback(b"late\r\n")
+        text = f"{FAILED}mx.example.com./192.0.2.1:25: connection closed by the peer"
+        self.assertEqual(self.finish(supply, ended), [("connected",), settled(1, POSTPONED, text), ("connection_failed",)])
 
 
 class HopelessTests(SessionCase):

@@ -6,7 +6,7 @@ from typing import Any
 
 from kumotwist.delivery.stop import Stop
 from tests.delivery.case import DELIVERED, MX, MX2, SessionCase, Supply, host, message
-from tests.delivery.scripted import EXTENSIONS, HANG_UP, PLAIN, RESET, SILENCE, THEN_HANG_UP, Mx
+from tests.delivery.scripted import EXTENSIONS, HANG_UP, PLAIN, RESET, SILENCE, THEN_HANG_UP, UNHEARD, Mx
 
 GOOD = 40  # of so many answers one is bad
 BAD = (
@@ -24,6 +24,8 @@ BAD = (
     "251 2.1.5 will forward",
     "hello",
     "250-a\r\n251 b",
+    "354 go ahead\r\n250 2.0.0 fine",
+    UNHEARD,
     SILENCE,
     HANG_UP,
     RESET,

@@ -107,14 +107,14 @@ class TableServer(DatagramProtocol):
     def listen(self, reactor: Any) -> str:
         """Listen on a port that is free for both; returns `address:port`."""
         while True:
-            udp = reactor.listenUDP(0, self, interface="127.0.0.1")
-            self.port = udp.getHost().port
             factory = ServerFactory.forProtocol(_Tcp)
             factory.server = self
+            tcp = reactor.listenTCP(0, factory, interface="127.0.0.1")
+            self.port = tcp.getHost().port
             try:
-                tcp = reactor.listenTCP(self.port, factory, interface="127.0.0.1")
+                udp = reactor.listenUDP(self.port, self, interface="127.0.0.1")
             except CannotListenError:
-                udp.stopListening()
+                tcp.stopListening()
                 continue
             self._ports = [udp, tcp]
             return f"127.0.0.1:{self.port}"

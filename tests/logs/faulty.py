@@ -56,13 +56,14 @@ class FaultyDisk(Disk):
     It remembers what would survive a power failure: `lose_power` cuts every file to what was synced.
     """
 
-    def __init__(self, before: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(self, before: Callable[[str], None] = lambda name: None, earlier: "FaultyDisk | None" = None) -> None:
+        """earlier: the double of an earlier run on the same disk, which knows what is synced."""
         self.before = before
         self.calls: list[str] = []
         self.torn_writes = 0.0  # the share of a write that is on disk when the process dies in it
         self._paths: dict[int, str] = {}
-        self.synced: dict[str, int] = {}
-        self.named: set[str] = set()
+        self.synced: dict[str, int] = earlier.synced if earlier else {}
+        self.named: set[str] = earlier.named if earlier else set()
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)

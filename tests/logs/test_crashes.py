@@ -53,13 +53,16 @@ class CrashTests(SynchronousTestCase):
 
     def recover(self, settings: LogSettings, journal: Journal, disk: FaultyDisk | None = None) -> None:
         """The next run: it begins with the journal, gets some more records, and ends in order."""
-        log = LogFilesForTest(settings, journal, disk)
-        log.now = 2000.0
-        log.number = len(journal.all)
-        log.start()
+        log = self.restart(settings, journal, disk)
         log.write(2)
         log.tend(2)
         log.files.close()
+
+    def restart(self, settings: LogSettings, journal: Journal, disk: FaultyDisk | None = None) -> LogFilesForTest:
+        log = LogFilesForTest(settings, journal, disk)
+        log.now = 2000.0
+        log.number = len(journal.all)
+        return log.start()
 
     def verify(self, settings: LogSettings, journal: Journal, about: object) -> None:
         found = lines_in(settings.log_dir)
@@ -125,6 +128,17 @@ class CrashTests(SynchronousTestCase):
         self.try_all(lambda disk: disk.lose_power(0.0, b"\0"))
         self.try_all(lambda disk: disk.lose_power(0.4, b"\0"))
         self.try_all(lambda disk: disk.lose_power(0.3, b"\xa5"))
+
+    def test_power_failure_after_the_recovery_loses_nothing_that_it_found_in_the_files(self) -> None:
+        """What the killed run had not synced, the recovery must sync before the journal forgets it."""
+        for count, settings, journal, disk in self.killed_runs(0.0):
+            disk.die()
+            later = FaultyDisk(earlier=disk)
+            self.restart(settings, journal, later).tend(1)
+            self.assertEqual(journal.kept, {})
+            later.lose_power(0.0)
+            self.recover(settings, journal)
+            self.verify(settings, journal, (count, disk.calls[-1]))
 
     def test_killed_again_in_the_middle_of_the_recovery(self) -> None:
         for count, settings, journal, disk in self.killed_runs(0.5):

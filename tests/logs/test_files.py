@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -321,7 +322,7 @@ class FailureTests(LogFilesTests):
             log.write(2)
             log.tend(1)
 
-            def write(fd: int, octets: bytes) -> int:
+            def write(fd: int, octets: bytes | memoryview) -> int:
                 os.write(fd, octets[: len(octets) // 2])
                 raise OSError(errno.ENOSPC, "full")
 
@@ -398,7 +399,7 @@ class FailureTests(LogFilesTests):
             log.write(10)
             log.write(5, "Bounce")
         log.now += 5
-        counts = []
+        counts: list[int] = []
         while log.files.busy or not counts:
             log.tend(0.01)
             log.write(1)
@@ -542,6 +543,24 @@ class StartTests(LogFilesTests):
             log.files.close()
             self.assertEqual(lines_in(self.directory), log.journal.all, operation)
             self.assertTrue(all(is_finished(self.mode(name)) for name in self.segments()))
+
+    def test_leftovers_that_cannot_be_read_are_asked_for_again(self) -> None:
+        journal = Journal()
+        for number in range(1, 4):
+            journal.commit(number)
+
+        def broken() -> Iterator[tuple[int, bytes]]:
+            yield 1, journal.all[0]
+            raise OSError(errno.EIO, "the spool's disk")
+
+        log = LogFilesForTest(LogSettings(log_dir=self.directory), journal)
+        log.files.start(broken())
+        log.tend()
+        self.assertEqual(log.reports.kinds, ["fails"])
+        log.tend(5)
+        log.tend(1)
+        self.assertEqual(lines_in(self.directory), journal.all)
+        self.assertEqual((log.reports.kinds, journal.kept), (["fails", "works"], {}))
 
     def test_records_that_come_while_the_leftovers_are_written_follow_them(self) -> None:
         self.patch(files, "SLICE", 10)

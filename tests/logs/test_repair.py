@@ -115,6 +115,28 @@ class FinishTests(SynchronousTestCase):
         self.assertEqual(self.lines(octets[: good + 1000]), b"".join(batches).split(b"\n")[:-1])
         self.assertEqual(self.lines(octets[: good - 1]), b"".join(batches[:2]).split(b"\n")[:-1])
 
+    def test_a_frame_torn_within_a_long_line_loses_the_line_whole(self) -> None:
+        """A line that is longer than a block: the frame could be ended in the middle of it, but not the log."""
+        segment = Segment(Disk(), self.directory, "long", level=0, opened=0.0)
+        segment.write(b"short\n")
+        segment.write(os.urandom(400_000).replace(b"\n", b"-").replace(b"\0", b"-") + b"\n")
+        segment.abandon()
+        with open(segment.path, "rb") as file:
+            octets = file.read()
+        for length in (100_000, 200_000, 300_000, len(octets) - 1):
+            self.assertEqual(self.lines(octets[:length]), [b"short"], length)
+
+    def test_zeros_within_a_block_are_data_that_did_not_arrive(self) -> None:
+        segment = Segment(Disk(), self.directory, "holed", level=0, opened=0.0)
+        segment.write(b"before\n")
+        at = os.path.getsize(segment.path)
+        segment.write(os.urandom(20_000).replace(b"\n", b"-").replace(b"\0", b"-") + b"\n")
+        segment.abandon()
+        with open(segment.path, "rb") as file:
+            octets = bytearray(file.read())
+        octets[at + 4096 : at + 8192] = bytes(4096)
+        self.assertEqual(self.lines(bytes(octets)), [b"before"])
+
     def test_a_frame_with_a_checksum_is_not_ours_and_stays(self) -> None:
         octets = zstandard.ZstdCompressor(write_checksum=True).compress(b"one\ntwo\n" * 100)
         self.assertEqual(self.finish(octets[:-3]), octets[:-3])

@@ -19,7 +19,7 @@ from kumotwist.logs import service
 from kumotwist.logs.service import MailLog
 from tests.logs.faulty import FaultyDisk, Journal, failing, lines_in, segments_in
 
-clock: IReactorTime = reactor  # type: ignore[assignment]  # the module stands for the reactor
+clock: IReactorTime = reactor
 
 
 class MailLogTests(TestCase):
@@ -34,8 +34,9 @@ class MailLogTests(TestCase):
         self.waiting: list[tuple[int, Deferred[None]]] = []
         self.log = self.mail_log()
         self.events: list[dict[str, Any]] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        observe: Any = self.events.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     def mail_log(self, **settings: Any) -> MailLog:
         return MailLog(
@@ -138,7 +139,12 @@ class MailLogTests(TestCase):
     async def test_when_memory_is_full_the_journal_is_read_instead(self) -> None:
         self.patch(service, "MOST_WAITING", 50)
         gate = Event()
-        self.disk.before = lambda name: gate.wait(10) and None if name == "write" else None
+
+        def before(name: str) -> None:
+            if name == "write":
+                gate.wait(10)
+
+        self.disk.before = before
         self.log.start(())
         self.append(10)
         self.append(300)
