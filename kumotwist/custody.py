@@ -86,7 +86,7 @@ class Custody:
 
     def _name_queue(self, message: Message) -> None:
         try:
-            message.queue = message.queue_name()
+            message.name_queue()
         except ValueError as fault:
             raise refuse("451 4.3.0 internal error", f"no queue for {message.id}: {fault}") from None
 

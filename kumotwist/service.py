@@ -18,10 +18,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from kumotwist.config.compose import path_settings, queue_settings
-from kumotwist.config.egress import PathSettings
 from kumotwist.config.faults import ConfigFaults
-from kumotwist.config.queues import QueueSettings
 from kumotwist.config.read import read_config
 from kumotwist.config.server import Config, SpoolSettings
 from kumotwist.custody import Custody
@@ -30,6 +27,9 @@ from kumotwist.delivery.stop import Stop
 from kumotwist.delivery.tls import Trust
 from kumotwist.dns.resolver import Resolver
 from kumotwist.dns.rollup import Rollup
+from kumotwist.egress.throttles import Throttles
+from kumotwist.hooks.directions import Directions
+from kumotwist.hooks.policy import Policy
 from kumotwist.logs.record import RecordType, RecordWriter
 from kumotwist.logs.service import MailLog
 from kumotwist.mail.message import Message
@@ -135,7 +135,8 @@ class Server(Service):
         self.rollup = Rollup(rolled_up, self.resolver, reactor, self._rollup_changed)
         self.trust = Trust(config.tls.ca_file)
         self.end_of_sessions = Stop()
-        self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, config.egress.source, self._path_settings)
+        self.directions = Directions(config, Policy({}, reactor), lambda: self.rollup.sites)
+        self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions)
         self.scheduler = Scheduler(
             reactor,
             random.random,
@@ -143,8 +144,8 @@ class Server(Service):
             lambda message: self.spool.load(message, content=False),
             self.ready,
             self.resolver,
-            config.egress.pool,
-            self._queue_settings,
+            self.directions,
+            Throttles(),
         )
         self.ready.home = self.scheduler
         reception = Reception(
@@ -173,14 +174,8 @@ class Server(Service):
         """What the journal had when we started: the log's files may not have it."""
         return takewhile(lambda entry: entry[0] <= self._last_leftover, self.spool.records(0))
 
-    def _path_settings(self, domain: str, source: str, site: str) -> PathSettings:
-        return path_settings(self.config.shaping, self.rollup.sites, domain=domain, source=source, site=site)
-
-    def _queue_settings(self, domain: str, tenant: str | None, campaign: str | None) -> QueueSettings:
-        return queue_settings(self.config.queues, domain, tenant, campaign)
-
     def _rollup_changed(self) -> None:
-        self.ready.apply(self.config.egress.source)
+        self.ready.direct(self.directions)
 
     def _open_session(self, supply: ReadyQueue) -> "Deferred[None]":
         session = deliver(
@@ -212,11 +207,11 @@ class Server(Service):
         """A message as the queues keep it while it waits; None if it cannot be understood, and then it stays where it is."""
         try:
             message = decode_message(message_id, envelope)
-            name = message.queue_name()
+            message.name_queue()
         except ValueError as fault:
             self.log.error("message {id} in the spool cannot be read and stays there: {fault}", id=message_id, fault=fault)
             return None
-        message.queue = names.setdefault(name, name)
+        message.queue = names.setdefault(message.queue, message.queue)
         message.shrink()
         return message
 

@@ -140,6 +140,10 @@ class NameTests(SynchronousTestCase):
         for span in ("walk.py", "logs/reply.py", "kumotwist/reply.py", "tests/gone/"):
             self.assertFalse(path_exists(span), span)
 
+    def test_the_ladder_is_told_as_it_is(self) -> None:
+        told = [page.name for page in PAGES if "    " + "  ".join(LADDER) + "\n" in text_of(page)]
+        self.assertEqual(told, ["0001-layout-by-stage.md", "development.md"])
+
 
 class LinkTests(SynchronousTestCase):
     """Links between the pages."""
@@ -155,6 +159,11 @@ class LinkTests(SynchronousTestCase):
                 goal = (page.parent / target).resolve() if target else page
                 if not goal.exists() or (anchor and anchor not in anchors(goal)):
                     lost.append((page.name, target, anchor))
+        self.assertEqual(lost, [])
+
+    def test_every_page_stands_in_the_index(self) -> None:
+        index = text_of(PROJECT / "docs" / "index.md")
+        lost = [page.name for page in (PROJECT / "docs").glob("*.md") if page.name != "index.md" and f"({page.name})" not in index]
         self.assertEqual(lost, [])
 
     def test_every_decision_stands_in_the_index_and_has_its_four_parts(self) -> None:

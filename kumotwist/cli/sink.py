@@ -90,13 +90,13 @@ def run(options: SinkOptions) -> Counts:
 
     reactor: Any = the_reactor
     keeper, factory = _compose(options, reactor)
+    _write_stats_on_signal(options.stats, factory.counts, reactor)
     try:
         for host, port in options.listen:
             got = reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host).getHost()
             click.echo(f"sink: listening on {join_port(got.host, got.port)}")
     except CannotListenError as fault:
         raise OSError(f"cannot listen on {join_port(host, port)}: {fault.socketError}") from None
-    _write_stats_on_signal(options.stats, factory.counts, reactor)
     _flush_now_and_then(keeper, reactor)
     reactor.run()
     keeper.flush()
@@ -140,7 +140,7 @@ def _write_stats_on_signal(stats: Path | None, counts: Counts, reactor: Any) -> 
     def write() -> None:
         reactor.callFromThread(write_stats, stats, counts)  # wakes the reactor, which may be asleep in poll
 
-    reactor.callWhenRunning(signal.signal, signal.SIGUSR1, lambda number, frame: write())
+    signal.signal(signal.SIGUSR1, lambda number, frame: write())
 
 
 def write_stats(stats: Path | None, counts: Counts) -> None:

@@ -15,12 +15,12 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IT
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from kumotwist.cli.direct import DirectWriter
 from kumotwist.cli.sink_behaviour import Behaviour, Kind, Rule, Stage
 from kumotwist.cli.sink_counts import UNKNOWN_DOMAIN, Counts, Tally
 from kumotwist.cli.sink_record import Accepted
 from kumotwist.mail.address import BadAddress, parse_domain
 from kumotwist.smtp.dotted import unstuff
+from kumotwist.transport import write_now
 
 MOST_LINE_OCTETS = 8192  # RFC 5321 section 4.5.3.1.4 asks for 512 and more where extensions add parameters
 MOST_DOMAINS = 100_000  # known by name; what is sent to more is counted together
@@ -150,8 +150,6 @@ class SinkWire(Protocol):
         self._tally = counts.client(self._client)
         self._tally.connections += 1
         self._connected = factory.clock.seconds() if self._wants_content else 0.0
-        self._writer = DirectWriter(self.transport)
-        self._write = self._writer.write
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         refusal = self._at_stage(Stage.BANNER, factory.default)
@@ -199,13 +197,13 @@ class SinkWire(Protocol):
                 at = end if self._receiving else end + 2
             if self._delay or self._ending or self._securing:
                 if replies:
-                    self._write(b"".join(replies))
+                    write_now(self.transport, b"".join(replies))
                 self._say(reply, data[at:])
                 return
             replies.append(reply)
         self._rest = data[at:] if at else data
         if replies:
-            self._write(replies[0] if len(replies) == 1 else b"".join(replies))
+            write_now(self.transport, replies[0] if len(replies) == 1 else b"".join(replies))
 
     # -- content
 
@@ -417,7 +415,7 @@ class SinkWire(Protocol):
             self._delay = 0.0
             return
         if reply:
-            self._write(reply)
+            write_now(self.transport, reply)
         if self._ending:
             self._halted = True
             self.transport.loseConnection()
@@ -441,7 +439,6 @@ class SinkWire(Protocol):
             self._ending = True
             self._say(b"", b"")
             return
-        self._writer.leave_to_transport()
         self.transport.startTLS(self._sink.tls)
         self._secure = True
         self._ehlo = None

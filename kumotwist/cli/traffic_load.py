@@ -58,7 +58,7 @@ class Load:
         self.ended = 0.0
         self._issued = 0
         self._stopping = False
-        self._abandoned = False
+        self.abandoned = False
         self._again: deque[Letter] = deque()
         self._lanes: list[LoadLane] = []
         self._done: Deferred[None] = Deferred()
@@ -81,14 +81,14 @@ class Load:
     def stop(self, abandon: bool = False) -> None:
         """Begin no more messages; those in hand are still answered.  abandon: and nothing is sent again."""
         self._stopping = True
-        self._abandoned = self._abandoned or abandon
+        self.abandoned = self.abandoned or abandon
         for lane in list(self._lanes):
             lane.hurry()
 
     @property
     def more(self) -> bool:
         """Whether there is anything left to send."""
-        if self._again and not self._abandoned:
+        if self._again and not self.abandoned:
             return True
         return not self._stopping and (self.plan.messages is None or self._issued < self.plan.messages)
 
@@ -174,7 +174,7 @@ class LoadLane:
         load = self._load
         self._wire = None
         if why:
-            load.results.faults[why] += 1
+            load.results.faults["interrupted" if load.abandoned else why] += 1
         if letter is not None:
             if load.plan.retry:
                 load.send_again(letter)

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from kumotwist.cli.direct import DirectWriter
 from kumotwist.cli.traffic_mail import Letter
+from kumotwist.transport import write_now
 
 MOST_REPLY_OCTETS = 65536
 
@@ -60,7 +60,6 @@ class TrafficWire(Protocol):
         self._step: Callable[[bytes], None] = self._on_banner
 
     def connectionMade(self) -> None:
-        self._write = DirectWriter(self.transport).write
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
@@ -97,7 +96,7 @@ class TrafficWire(Protocol):
             return
         self._lines.clear()
         self._step = self._on_ehlo
-        self._write(b"EHLO %s\r\n" % self._ehlo)
+        write_now(self.transport, b"EHLO %s\r\n" % self._ehlo)
 
     def _on_ehlo(self, line: bytes) -> None:
         if line[:1] != b"2":
@@ -116,7 +115,7 @@ class TrafficWire(Protocol):
         if letter is None:
             self._why = ""
             self._step = self._on_quit
-            self._write(b"QUIT\r\n")
+            write_now(self.transport, b"QUIT\r\n")
             return
         self._left -= 1
         self.letter = letter
@@ -127,7 +126,7 @@ class TrafficWire(Protocol):
         self._step = self._on_mail
         if self._pipelining:
             mail = b"%sRCPT TO:<%s>\r\nDATA\r\n" % (mail, letter.recipient)
-        self._write(mail)
+        write_now(self.transport, mail)
 
     def _on_mail(self, line: bytes) -> None:
         self._step = self._on_rcpt
@@ -139,7 +138,7 @@ class TrafficWire(Protocol):
                 self._settle(line)
                 return
         if not self._pipelining and self.letter is not None:
-            self._write(b"RCPT TO:<%s>\r\n" % self.letter.recipient)
+            write_now(self.transport, b"RCPT TO:<%s>\r\n" % self.letter.recipient)
 
     def _on_rcpt(self, line: bytes) -> None:
         self._step = self._on_data
@@ -151,13 +150,13 @@ class TrafficWire(Protocol):
                 self._forget()
                 return
         if not self._pipelining:
-            self._write(b"DATA\r\n")
+            write_now(self.transport, b"DATA\r\n")
 
     def _on_data(self, line: bytes) -> None:
         if line[:1] == b"3" and self.letter is not None:
             self._step = self._on_dot
             # A server that wants data for nobody gets an empty message (RFC 2920 section 3.1).
-            self._write(b".\r\n" if self._refusal else self.letter.content)
+            write_now(self.transport, b".\r\n" if self._refusal else self.letter.content)
             return
         self._refusal = self._refusal or line
         if not self._left_with(line):
@@ -170,7 +169,7 @@ class TrafficWire(Protocol):
     def _forget(self) -> None:
         """The transaction has a refusal: it ends with RSET."""
         self._step = self._on_rset
-        self._write(b"RSET\r\n")
+        write_now(self.transport, b"RSET\r\n")
 
     def _on_rset(self, line: bytes) -> None:
         if not self._left_with(line):

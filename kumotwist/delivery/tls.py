@@ -70,7 +70,7 @@ class Handshake:
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 Twisted's name
         connection = SSL.Connection(self._context, None)
         connection.set_app_data(tlsProtocol)
-        if literal_ip(self._host) is None:
+        if literal_ip(self._host) is None and self._host.isascii():
             connection.set_tlsext_host_name(self._host.encode("ascii"))
         return connection
 

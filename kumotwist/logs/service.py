@@ -85,7 +85,8 @@ class MailLog:
     def append(self, sequence: int, record_type: str, line: bytes) -> None:
         """A record was committed; line: without its newline.  Sequence numbers only grow."""
         waiting = self._waiting
-        if len(waiting) < MOST_WAITING:
+        count = len(waiting)
+        if count < MOST_WAITING:
             waiting.append((sequence, record_type, line))
         else:
             self._missed = sequence
@@ -93,7 +94,7 @@ class MailLog:
         if self._asleep:
             self._asleep = False
             self._wake.set()
-        elif len(waiting) == MANY:
+        elif count == MANY:
             self._hurry.set()
 
     def stop(self) -> "Deferred[None]":

@@ -27,7 +27,7 @@ class Message:
 
     __slots__ = (
         "attempts", "content", "due", "envelope_loaded", "id", "last_reply", "log_headers", "meta",
-        "queue", "recipients", "resident", "schedule", "sender", "size",
+        "pool", "queue", "recipients", "resident", "schedule", "sender", "size",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Message:
         self.log_headers = log_headers
         self.envelope_loaded = True
         self.resident = 0  # octets that it is counted with in memory
+        self.pool: str | None = None  # the egress pool that its metadata name instead of the queue's
         self.queue = ""  # the name of the scheduled queue it is in; empty before it is admitted
 
     def __repr__(self) -> str:
@@ -84,6 +85,14 @@ class Message:
             return str(explicit)
         domain = self.recipients[0].domain if self.recipients else ""
         return format_queue_name(domain, meta.get("tenant"), meta.get("campaign"), meta.get("routing_domain"))
+
+    def name_queue(self) -> None:
+        """Note where the metadata send it, `egress_pool` included.  Raises ValueError as `queue_name` does."""
+        pool = self.meta.get("egress_pool")
+        if pool is not None and type(pool) is not str:
+            raise ValueError(f"meta egress_pool must be a string, not {pool!r}")
+        self.queue = self.queue_name()
+        self.pool = pool
 
     def shrink(self) -> None:
         """Keep only what the queues need: for a message that the spool has and that waits."""

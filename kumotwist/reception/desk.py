@@ -9,7 +9,6 @@ from kumotwist.mail.disposition import Arrival, Peer
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Reply
 
-
 __all__ = ["Arrival", "Desk"]
 
 

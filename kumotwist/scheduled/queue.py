@@ -2,15 +2,28 @@
 
 from collections import deque
 
-from kumotwist.config.egress import UNSPECIFIED, EgressPool, PoolEntry
 from kumotwist.config.queues import QueueSettings
 from kumotwist.egress.limits import RateLimit
 from kumotwist.egress.path import Destination
 from kumotwist.egress.rotation import Rotation
+from kumotwist.hooks.directions import Pool
 from kumotwist.mail.message import Message
 from kumotwist.mail.queue_name import QueueName, parse_queue_name
 from kumotwist.mail.reason import Reason
 from kumotwist.ready.queue import ReadyQueue
+
+NEVER_PLANNED = -1
+
+
+class Outlet:
+    """A pool as one queue uses it: whose turn it is, and the ready queues of its sources for the present destination."""
+
+    __slots__ = ("paths", "pool", "rotation")
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.rotation = Rotation()
+        self.paths: dict[str, ReadyQueue] = {}
 
 
 class ScheduledQueue:
@@ -18,33 +31,58 @@ class ScheduledQueue:
     Messages that are not yet due wait in the wheel; those that are due wait in `held` while something holds the queue up.
 
     blocked: what holds it up; None: nothing does.  told: the cause that a Delayed record was last written for.
-    parked: how many of its messages are in the wheel.  paths: source name → ready queue, for the present destination.
+    parked: how many of its messages are in the wheel.
+    epoch, planned_at: which configuration `settings` are of, and when they were asked for; asking: they are being asked for.
+    outlets: by pool name; the queue's own is `outlet`, others are those that messages name.
     """
 
     __slots__ = (
-        "blocked", "destination", "entries", "held", "idle_since", "limit", "name", "parked", "parts", "paths", "pool",
-        "rotation", "settings", "told",
+        "asking", "blocked", "destination", "epoch", "held", "idle_since", "limits", "name", "outlet", "outlets", "parked",
+        "parts", "planned_at", "settings", "told",
     )  # fmt: skip
 
-    def __init__(self, name: str, settings: QueueSettings, pool: EgressPool, now: float) -> None:
+    def __init__(self, name: str, settings: QueueSettings, now: float) -> None:
+        """settings: what is known before the queue is planned; good enough to say when to try again."""
         self.name = name
         self.parts: QueueName = parse_queue_name(name)
+        self.settings = settings
         self.held: deque[Message] = deque()
         self.blocked: Reason | None = None
         self.told: Reason | None = None
         self.parked = 0
         self.idle_since = now
         self.destination: Destination | None = None
-        self.paths: dict[str, ReadyQueue] = {}
-        self.rotation = Rotation()
-        self.apply(settings, pool)
+        self.outlet: Outlet | None = None
+        self.outlets: dict[str, Outlet] = {}
+        self.limits: tuple[tuple[RateLimit, str], ...] = ()
+        self.epoch = NEVER_PLANNED
+        self.planned_at = 0.0
+        self.asking = False
 
-    def apply(self, settings: QueueSettings, pool: EgressPool) -> None:
-        """What holds from now on."""
+    def plan(self, settings: QueueSettings, pool: Pool, limits: tuple[tuple[RateLimit, str], ...], epoch: int) -> None:
+        """What holds from now on.  Whose turn it is stays as it was where the pool is the same."""
+        if settings.mx_list != self.settings.mx_list:
+            self.point(None)
         self.settings = settings
-        self.pool = settings.egress_pool or UNSPECIFIED
-        self.entries: tuple[PoolEntry, ...] = tuple(entry for entry in pool.entries if entry.weight > 0)
-        self.limit = RateLimit(settings.max_message_rate) if settings.max_message_rate else None
+        self.limits = limits
+        self.epoch = epoch
+        self.outlets = {}
+        if self.outlet is None or self.outlet.pool != pool:
+            self.outlet = Outlet(pool)
+
+    def point(self, destination: Destination | None) -> None:
+        """Where the mail goes from now on."""
+        known = self.destination
+        if known is None or destination is None or known.site != destination.site:
+            for outlet in (self.outlet, *self.outlets.values()):
+                if outlet is not None:
+                    outlet.paths = {}
+        self.destination = destination
+
+    @property
+    def pool(self) -> str | None:
+        """The pool's name as records show it; None before the queue is planned."""
+        return self.outlet.pool.name if self.outlet is not None else None
 
     @property
     def empty(self) -> bool:

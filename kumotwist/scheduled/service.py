@@ -9,31 +9,30 @@ the wheel, a destination is a Deferred, a source that returns is announced.  Wha
 `settled`, `disposed` and `returned`, and waits again once the spool has what changed.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kumotwist.config.egress import EgressPool, PoolEntry
 from kumotwist.config.queues import QueueSettings
 from kumotwist.custody import Custody
-from kumotwist.egress.path import Destination
-from kumotwist.egress.site import destination_of_mx_list
+from kumotwist.egress.limits import RateLimit
+from kumotwist.egress.throttles import Throttles
+from kumotwist.hooks.directions import Directions
 from kumotwist.logs.record import RecordType
 from kumotwist.mail.address import Mailbox
 from kumotwist.mail.disposition import NOT_TRIED, Attempt, Outcome, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.queue_name import parse_queue_name
 from kumotwist.mail.reason import Reason
-from kumotwist.mail.reply import Reply, reply
+from kumotwist.mail.reply import Reply
 from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
+from kumotwist.scheduled.promotion import Destinations, Promotion
 from kumotwist.scheduled.queue import ScheduledQueue
 from kumotwist.scheduled.retry import Expired, after_failure, while_waiting
-from kumotwist.scheduled.sources import Sources
 from kumotwist.scheduled.wheel import Wheel
 
 MOST_PER_TURN = 500  # messages of one queue moved before others have their turn
@@ -45,13 +44,7 @@ _RECORD_OF = {
     Verdict.POSTPONED: RecordType.TRANSIENT_FAILURE,
 }
 
-QueueSettingsFor = Callable[[str, str | None, str | None], QueueSettings]
-
-
-class Destinations(Protocol):
-    """Where a domain's mail goes; the resolver."""
-
-    def destination(self, domain: str) -> "Destination | Deferred[Destination]": ...
+_ENDS_WITH_TIME = (Reason.MESSAGE_RATE_THROTTLE, Reason.FAILED_TO_INSERT_INTO_READY_QUEUE)
 
 
 class Scheduler:
@@ -67,26 +60,21 @@ class Scheduler:
         load_envelope: Callable[[Message], "Deferred[None]"],
         ready: ReadyQueues,
         destinations: Destinations,
-        pools: Mapping[str, EgressPool],
-        settings_for: QueueSettingsFor,
+        directions: Directions,
+        throttles: Throttles,
     ) -> None:
         """
         draw: a number from 0 to 1, uniformly.  load_envelope: from the spool, for a message that was shrunk.
-        settings_for: (domain, tenant, campaign) → what holds for such a queue.
         """
         self._clock = clock
         self._draw = draw
         self._custody = custody
         self._load_envelope = load_envelope
-        self._ready = ready
-        self._destinations = destinations
-        self._pools = pools
-        self._settings_for = settings_for
-        self.sources = Sources(clock, self._source_returned)
+        self._throttles = throttles
+        self._promotion = Promotion(clock, ready, destinations, directions, self._limits, self)
         self._queues: dict[str, ScheduledQueue] = {}
         self._wheel: Wheel[Message | ScheduledQueue] = Wheel()
         self._timer: IDelayedCall | None = None
-        self._wanting: dict[ReadyQueue, dict[ScheduledQueue, None]] = {}
         self._sweeping: IDelayedCall | None = None
         self._stopped = False
 
@@ -108,7 +96,7 @@ class Scheduler:
         message.queue = queue.name
         if message.due > self._clock.seconds():
             self._park(queue, message)
-        elif queue.held or queue.blocked is not None or not self._promote_message(queue, message):
+        elif queue.held or queue.blocked is not None or not self._promotion.place(queue, message):
             queue.held.append(message)
             if queue.blocked is None:
                 self._promote(queue)
@@ -126,15 +114,19 @@ class Scheduler:
     def _queue(self, name: str) -> ScheduledQueue:
         queue = self._queues.get(name)
         if queue is None:
-            parts = parse_queue_name(name)
-            settings = self._settings_for(parts.domain, parts.tenant, parts.campaign)
-            queue = ScheduledQueue(name, settings, self._pool(settings), self._clock.seconds())
-            self._queues[name] = queue
+            settings = self._promotion.directions.configured_queue(parse_queue_name(name))
+            queue = self._queues[name] = ScheduledQueue(name, settings, self._clock.seconds())
         return queue
 
-    def _pool(self, settings: QueueSettings) -> EgressPool:
-        name = settings.egress_pool
-        return self._pools["unspecified" if name is None else name]
+    def _limits(self, queue: ScheduledQueue, settings: QueueSettings) -> tuple[tuple[RateLimit, str], ...]:
+        rate = settings.max_message_rate
+        if rate is None:
+            return ()
+        return ((self._throttles.get(f"schedq-{queue.name}-message-rate", rate), "max_message_rate of the queue"),)
+
+    def direct(self, directions: Directions) -> None:
+        """Another configuration holds from now on: each queue asks anew before its next message."""
+        self._promotion.directions = directions
 
     # Waiting for a time
 
@@ -161,7 +153,7 @@ class Scheduler:
                 queue.held.append(thing)
             else:
                 queue = thing
-                if queue.blocked is Reason.MESSAGE_RATE_THROTTLE:
+                if queue.blocked in _ENDS_WITH_TIME:
                     queue.blocked = None
             touched[queue] = None
         self._set_timer()
@@ -174,7 +166,7 @@ class Scheduler:
         """Move what is held to ready queues until something blocks the queue."""
         moved = 0
         while queue.held and queue.blocked is None and not self._stopped:
-            if not self._promote_message(queue, queue.held[0]):
+            if not self._promotion.place(queue, queue.held[0]):
                 return
             queue.held.popleft()
             moved += 1
@@ -185,132 +177,47 @@ class Scheduler:
             queue.told = None
             queue.idle_since = self._clock.seconds()
 
-    def _promote_message(self, queue: ScheduledQueue, message: Message) -> bool:
-        """
-        Find a place for one message that is due; False if the queue is blocked now.
-
-        Once True, the message is in a ready queue, or on its way back because it has nowhere to go.
-        """
-        now = self._clock.seconds()
-        if queue.limit is not None and (wait := queue.limit.wait(now)) > 0:
-            self._block(queue, message, Reason.MESSAGE_RATE_THROTTLE, now + wait, "max_message_rate of the queue")
-            self._wheel.insert(now + wait, queue)
-            self._set_timer()
-            return False
-        destination = self._destination(queue, now)
-        if destination is None:
-            return False
-        if not self._choose(queue, message, destination):
-            return False
-        if queue.limit is not None:
-            queue.limit.spend(now)
-        return True
-
-    def _choose(self, queue: ScheduledQueue, message: Message, destination: Destination) -> bool:
-        """Weighted round robin over the sources that can be used, until one has room."""
-        if not queue.entries:
-            text = f"451 4.4.4 KumoMTA internal: no sources available for {queue.name} pool=`{queue.pool}`"
-            self._with_envelope(message, self._fail, reply(text))
-            return True
-        candidates: Sequence[PoolEntry] = queue.entries
-        if not self.sources.all_usable:
-            candidates = [entry for entry in candidates if self.sources.usable(entry.name)]
-            if not candidates:
-                what_for = f"a source of pool {queue.pool} can be used"
-                self._block(queue, message, Reason.NO_SOURCE_IS_USABLE, None, what_for)
-                return False
-        full: list[ReadyQueue] = []
-        while (entry := queue.rotation.choose(candidates)) is not None:
-            ready = queue.paths.get(entry.name)
-            if ready is None or ready.stopped:
-                ready = queue.paths[entry.name] = self._ready.get(entry.name, destination, queue.parts.routed_to)
-            if ready.admit(message):
-                return True
-            full.append(ready)
-            candidates = [other for other in candidates if other is not entry]
-        for ready in full:
-            self._wanting.setdefault(ready, {})[queue] = None
-        names = " or ".join(ready.name for ready in full)
-        self._block(queue, message, Reason.READY_QUEUE_WAS_FULL, None, f"there is room in {names}")
-        return False
-
-    def _destination(self, queue: ScheduledQueue, now: float) -> Destination | None:
-        """Where the queue's mail goes; None while that is being looked up (the queue is then blocked)."""
-        known = queue.destination
-        if known is not None and (known.expires > now or queue.settings.mx_list):
-            return known
-        if queue.settings.mx_list:
-            found: Destination | Deferred[Destination] = destination_of_mx_list(queue.parts.routed_to, queue.settings.mx_list)
-        else:
-            found = self._destinations.destination(queue.parts.routed_to)
-        if isinstance(found, Deferred):
-            queue.blocked = Reason.FAILED_TO_INSERT_INTO_READY_QUEUE
-            found.addCallbacks(self._found, self._not_found, callbackArgs=(queue,), errbackArgs=(queue,))
-            found.addErrback(self._report, "looking up where a queue's mail goes")
-            return None
-        self._point(queue, found)
-        return found
-
-    def _point(self, queue: ScheduledQueue, destination: Destination) -> None:
-        if queue.destination is None or queue.destination.site != destination.site:
-            queue.paths = {}
-        queue.destination = destination
-
-    def _found(self, destination: Destination, queue: ScheduledQueue) -> None:
-        self._point(queue, destination)
-        queue.blocked = None
-        # Not from here: the answer may have come while a message of the queue is just being promoted.
-        self._clock.callLater(0, self._promote, queue)
-
-    def _not_found(self, failure: Failure, queue: ScheduledQueue) -> None:
-        answer = reply(f"451 4.4.4 failed to resolve queue {queue.name}: {failure.getErrorMessage()}")
-        held, queue.held = queue.held, type(queue.held)()
-        queue.blocked = None
-        for message in held:
-            self._with_envelope(message, self._fail, answer)
-
-    # Being blocked
-
-    def _block(self, queue: ScheduledQueue, message: Message, why: Reason, until: float | None, what_for: str) -> None:
-        """Nothing of the queue goes on until that ends; told once, with the message that met it first."""
-        queue.blocked = why
-        if queue.told is not why:
-            queue.told = why
-            self._with_envelope(message, self._tell_delay, why, until, what_for)
-
-    def _tell_delay(self, message: Message, why: Reason, until: float | None, what_for: str) -> None:
-        began = Reason.DUE_TIME_WAS_REACHED if message.attempts else Reason.RECEIVED
-        self._custody.note_delay(message, (began, why), until, what_for)
-
     def has_room(self, ready: ReadyQueue) -> None:
         """Serve the queues that wait for this one in turn, a message each, until it is full again."""
-        wanting = list(self._wanting.pop(ready, ()))
-        for queue in wanting:
-            if queue.blocked is Reason.READY_QUEUE_WAS_FULL:
-                queue.blocked = None
+        wanting = self._promotion.wanting(ready)
         while wanting and not self._stopped:
             wanting = [queue for queue in wanting if self._promote_one(queue)]
 
     def _promote_one(self, queue: ScheduledQueue) -> bool:
         """One step of `_promote`; True if the queue could go on at once."""
-        if queue.blocked is not None or not queue.held or not self._promote_message(queue, queue.held[0]):
+        if queue.blocked is not None or not queue.held or not self._promotion.place(queue, queue.held[0]):
             return False
         queue.held.popleft()
         if not queue.held:
             queue.told = None
         return bool(queue.held)
 
-    def source_missing(self, name: str) -> None:
-        """The source's address is not on this machine: what is ready for it chooses anew."""
-        for queue in self._ready.of_source(name):
-            self.sources.missing(queue.path.source)
-            queue.give_all_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED)
+    # What promotion asks for (scheduled.promotion.Waiting)
 
-    def _source_returned(self, name: str) -> None:
-        for queue in list(self._queues.values()):
-            if queue.blocked is Reason.NO_SOURCE_IS_USABLE and any(entry.name == name for entry in queue.entries):
-                queue.blocked = None
-                self._promote(queue)
+    def resume(self, queue: ScheduledQueue) -> None:
+        # Not from here: what unblocked the queue may have come while a message of it is just being placed.
+        self._clock.callLater(0, self._promote, queue)
+
+    def resume_at(self, queue: ScheduledQueue, when: float) -> None:
+        if self._wheel.insert(when, queue):
+            self._set_timer()
+
+    def fail(self, message: Message, answer: Reply) -> None:
+        self._with_envelope(message, self._fail, answer)
+
+    def set_back(self, message: Message, seconds: float, why: Reason) -> None:
+        self._with_envelope(message, self._return, why, seconds)
+
+    def tell_delay(self, message: Message, why: Reason, until: float | None, what_for: str) -> None:
+        self._with_envelope(message, self._tell_delay, why, until, what_for)
+
+    def _tell_delay(self, message: Message, why: Reason, until: float | None, what_for: str) -> None:
+        began = Reason.DUE_TIME_WAS_REACHED if message.attempts else Reason.RECEIVED
+        self._custody.note_delay(message, (began, why), until, what_for)
+
+    def source_missing(self, name: str) -> None:
+        """The source's address is not on this machine."""
+        self._promotion.source_missing(name)
 
     # Coming back from delivery (ready.queue.Home)
 

@@ -199,8 +199,17 @@ class ResultTests(SynchronousTestCase):
         self.assertEqual(
             msgspec.json.decode(msgspec.json.encode(results.as_json(2.0))),
             {
-                **{"accepted": 1, "refused": 1, "lost": 0, "unsent": 0, "resent": 0, "octets": 7, "connections": 0},
-                **{"seconds": 2.0, "rate": 0.5, "latency": {"p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 1.0}},
-                **{"replies": {"250": 1, "550": 1}, "faults": {}},
+                "accepted": 1,
+                "refused": 1,
+                "lost": 0,
+                "unsent": 0,
+                "resent": 0,
+                "octets": 7,
+                "connections": 0,
+                "seconds": 2.0,
+                "rate": 0.5,
+                "latency": {"p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 1.0},
+                "replies": {"250": 1, "550": 1},
+                "faults": {},
             },
         )

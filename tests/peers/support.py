@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -150,7 +150,11 @@ class Running:
 
 
 class Server(Running):
-    """Our server.  config: YAML; `{listen}` in it is where it listens, the same address at every start."""
+    """
+    Our server.  config: YAML beyond FRAME; `{listen}` in it is the address to listen on, the same at every start.
+
+    Without `esmtp_listeners` it has one with defaults.
+    """
 
     def __init__(self, place: Path, config: str, prefix: Sequence[str] = ()) -> None:
         place.mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,9 @@ class Server(Running):
         return f"{self.host}:{self.port}"
 
     def configure(self, config: str) -> None:
-        (self.place / "kumotwist.yaml").write_text(FRAME + config.replace("{listen}", f'"{self.address}"'), encoding="utf-8")
+        """Holds from the next start on."""
+        whole = FRAME + ("" if "esmtp_listeners" in config else LISTENER) + config
+        (self.place / "kumotwist.yaml").write_text(whole.replace("{listen}", f'"{self.address}"'), encoding="utf-8")
 
     def start(self) -> None:
         super().start()
@@ -220,9 +226,8 @@ logs:
   log_dir: log
   min_free_space: 0
   min_free_inodes: 0
-esmtp_listeners:
-  - listen: {listen}
 """
+LISTENER = "esmtp_listeners: [{listen: {listen}}]\n"
 SPOOL = "spool: {path: spool, min_free_space: 0, min_free_inodes: 0}\n"
 
 
@@ -328,6 +333,18 @@ class Traffic(Running):
         return lines_of(self.ids_in)
 
 
+class Startable(Protocol):
+    """What has a beginning and an end."""
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None:
+        """End it if it runs, whatever state it is in."""
+
+
+Started = TypeVar("Started", bound=Startable)
+
+
 class PeerTestCase(SynchronousTestCase):
     """A directory for each test, and an end for everything that it starts."""
 
@@ -338,10 +355,11 @@ class PeerTestCase(SynchronousTestCase):
             raise SkipTest("only Linux answers on all of 127.0.0.0/8")
         # Not trial's: daemons that give up root must be able to enter, and their sockets' names must be short.
         self.place = Path(tempfile.mkdtemp(prefix="kumotwist-"))
-        self.addCleanup(shutil.rmtree, self.place, ignore_errors=True)
+        if "KUMOTWIST_KEEP_PEERS" not in os.environ:
+            self.addCleanup(shutil.rmtree, self.place, ignore_errors=True)
         self.place.chmod(0o755)
 
-    def started(self, running: "Started") -> "Started":
+    def started(self, running: Started) -> Started:
         """Start it, and end it when the test is over."""
         self.addCleanup(running.kill)
         running.start()
@@ -382,9 +400,6 @@ class PeerTestCase(SynchronousTestCase):
         self.assertEqual((set(ended) | set(spooled)) - set(taken), set(), "there without a record of its reception")
 
 
-Started = TypeVar("Started", bound=Running)
-
-
 def of_type(records: list[Record], kind: str) -> list[Record]:
     return [one for one in records if one["type"] == kind]
 
@@ -400,11 +415,16 @@ def said_to(record: Record) -> str:
 def below_trace(content: bytes) -> bytes:
     """A message without the trace fields that we put on top; raises ValueError where they are not there."""
     rest = content
-    for name in (b"Received: ", b"X-KumoRef: "):
+    for name in (b"X-KumoRef: ", b"Received: "):
         if not rest.startswith(name):
             raise ValueError(f"no {name.decode()}at the top of {content[:200]!r}")
         rest = _below_field(rest)
     return rest
+
+
+def trace_of(content: bytes) -> bytes:
+    """The trace fields that we put on top."""
+    return content[: len(content) - len(below_trace(content))]
 
 
 def _below_field(content: bytes) -> bytes:
@@ -415,8 +435,7 @@ def _below_field(content: bytes) -> bytes:
     return content[at:]
 
 
-def message_ids_in(contents: list[bytes]) -> Iterator[str]:
+def message_ids_in(contents: Iterable[bytes]) -> Iterator[str]:
     """Our id of each message, from the Received field on top."""
     for content in contents:
-        top = content[: -len(_below_field(content))] if content else b""
-        yield top.split(b" id ", 1)[1].split()[0].rstrip(b";").decode()
+        yield trace_of(content).split(b" id ", 1)[1].split()[0].rstrip(b";").decode()

@@ -160,7 +160,7 @@ class SelectionTests(SynchronousTestCase):
 
     def test_a_source_without_its_address_is_left_out_and_found_again(self) -> None:
         here = {"127.0.0.12": True, "127.0.0.11": False}
-        self.house.scheduler.sources._here = here.__getitem__
+        self.house.scheduler._promotion.sources._here = here.__getitem__
         for _ in range(6):
             self.house.take()
         self.house.scheduler.source_missing("heavy")
@@ -174,10 +174,10 @@ class SelectionTests(SynchronousTestCase):
 
     def test_with_no_source_left_messages_wait_uncounted_until_one_returns(self) -> None:
         here = {"127.0.0.12": False, "127.0.0.11": False}
-        self.house.scheduler.sources._here = here.__getitem__
+        self.house.scheduler._promotion.sources._here = here.__getitem__
         self.house.take()
         for source in ("heavy", "light"):
-            self.house.scheduler.sources.missing(self.house.sources[source])
+            self.house.scheduler._promotion.sources.missing(self.house.sources[source])
         self.house.queue_of("light").give_all_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED)
         self.house.forward(86400, 60.0)
         [told] = self.house.records("Delayed")

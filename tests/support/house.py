@@ -3,16 +3,22 @@
 import json
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from kumotwist.config.egress import EgressPool, EgressSource, PathSettings, PoolEntry
+from kumotwist.config.egress import EgressPool, EgressSettings, EgressSource, PathSettings, PoolEntry
 from kumotwist.config.queues import MxHost, QueueSettings
+from kumotwist.config.server import Config
 from kumotwist.custody import Custody
 from kumotwist.egress.path import Destination
+from kumotwist.egress.throttles import Throttles
+from kumotwist.hooks.directions import Directions
+from kumotwist.hooks.policy import Handler, Policy
 from kumotwist.logs.record import RecordWriter
 from kumotwist.mail.disposition import Arrival, Attempt, Outcome, Peer, Verdict
 from kumotwist.mail.message import Message
+from kumotwist.mail.queue_name import QueueName
 from kumotwist.mail.reply import Reply, reply
 from kumotwist.mail.schedule import Schedule
 from kumotwist.ready.queue import ReadyQueue
@@ -71,6 +77,24 @@ class Destinations:
         return Destination(domain=domain, site=f"mx.{domain}", groups=((host,),), expires=1e12)
 
 
+class Directed(Directions):
+    """Directions from the house's tables instead of a configuration; handlers of the house's policy have the first word."""
+
+    def __init__(self, house: "House", epoch: int = 0) -> None:
+        super().__init__(Config(hostname="mta.example"), Policy(house.handlers, house.clock), dict, epoch)
+        self._house = house
+
+    def configured_queue(self, name: QueueName) -> QueueSettings:
+        return self._house.queues.get(name.domain, QueueSettings())
+
+    def pool(self, name: str | None) -> Any:
+        self._config = replace(self._config, egress=EgressSettings(source=self._house.sources, pool=self._house.pools))
+        return super().pool(name)
+
+    def _configured_path(self, domain: str, source: str, destination: Destination) -> PathSettings:
+        return self._house.paths.get(domain, PathSettings())
+
+
 class House:
     """Custody, scheduled and ready queues as the composition root joins them."""
 
@@ -85,6 +109,8 @@ class House:
         self.sources = {"unspecified": EgressSource(name="unspecified")}
         self.destinations = Destinations()
         self.messages = Messages(self.clock.seconds)
+        self.handlers: dict[str, tuple[Handler, ...]] = {}
+        self.directions: Any = Directed(self)
         self.custody = Custody(
             self.spool,  # type: ignore[arg-type]
             RecordWriter("node"),
@@ -96,8 +122,7 @@ class House:
             self.clock,
             self.spool.load,
             self._open,
-            self.sources,
-            lambda domain, source, site: self.paths.get(domain, PathSettings()),
+            self.directions,
         )
         self.scheduler = Scheduler(
             self.clock,
@@ -106,8 +131,8 @@ class House:
             lambda message: self.spool.load(message, False),
             self.ready,
             self.destinations,
-            self.pools,
-            lambda domain, tenant, campaign: self.queues.get(domain, QueueSettings()),
+            self.directions,
+            Throttles(),
         )
         self.ready.home = self.scheduler
         self.scheduler.start()

@@ -1,0 +1,128 @@
+"""
+What holds for a queue, a pool, a source, a path: the policy's answer if it has one, else the configuration's, else the default.
+
+Answers come at once where nothing has to be waited for, else as Deferreds.  A policy that breaks gives HookFailed, an answer
+of the wrong kind too: the message waits, it is never bounced for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred
+
+from kumotwist.config.compose import path_settings, queue_settings
+from kumotwist.config.egress import UNSPECIFIED, EgressPool, EgressSource, PathSettings, PoolEntry
+from kumotwist.config.queues import QueueSettings
+from kumotwist.config.server import Config
+from kumotwist.egress.path import Destination
+from kumotwist.hooks.policy import HookFailed, Policy
+from kumotwist.mail.queue_name import QueueName
+
+Found = TypeVar("Found")
+Made = TypeVar("Made")
+
+_UNSPECIFIED_SOURCE = EgressSource(name=UNSPECIFIED)
+
+
+class Pool(Struct, frozen=True, kw_only=True):
+    """A pool with its sources looked up.  entries: those with a weight, in the pool's order."""
+
+    name: str
+    entries: tuple[PoolEntry, ...]
+    sources: Mapping[str, EgressSource]
+
+
+def then(found: "Found | Deferred[Found]", make: "Callable[[Found], Made | Deferred[Made]]") -> "Made | Deferred[Made]":
+    """make(found), now or when it has come."""
+    if isinstance(found, Deferred):
+        return found.addCallback(make)
+    return make(found)
+
+
+class Directions:
+    """
+    One epoch's answers.
+
+    epoch: counts configurations; whoever keeps an answer knows by it when to ask again.
+    """
+
+    def __init__(self, config: Config, policy: Policy, rollup: Callable[[], Mapping[str, str]], epoch: int = 0) -> None:
+        """rollup: the sites that rule domains are known to have now."""
+        self._config = config
+        self._policy = policy
+        self._rollup = rollup
+        self.epoch = epoch
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    def queue(self, name: QueueName) -> "QueueSettings | Deferred[QueueSettings]":
+        """What holds for a scheduled queue."""
+        return self._answer(
+            "get_queue_config",
+            QueueSettings,
+            lambda: self.configured_queue(name),
+            (name.domain, name.tenant, name.campaign, name.routing_domain),
+        )
+
+    def configured_queue(self, name: QueueName) -> QueueSettings:
+        """The same as far as data say it, for a queue whose policy does not answer."""
+        return queue_settings(self._config.queues, name.domain, name.tenant, name.campaign)
+
+    def pool(self, name: str | None) -> "Pool | Deferred[Pool]":
+        """A pool and all of its sources; None is the built-in pool of the unspecified source."""
+        if name is None or name == UNSPECIFIED:
+            entry = PoolEntry(name=UNSPECIFIED)
+            return Pool(name=UNSPECIFIED, entries=(entry,), sources={UNSPECIFIED: _UNSPECIFIED_SOURCE})
+        found = self._answer("get_egress_pool", EgressPool, lambda: self._config.egress.pool.get(name), (name,))
+        return then(found, self._with_sources)
+
+    def _with_sources(self, pool: EgressPool) -> "Pool | Deferred[Pool]":
+        entries = tuple(entry for entry in pool.entries if entry.weight > 0)
+        return self._add_sources(pool.name, entries, {})
+
+    def _add_sources(self, name: str, entries: Sequence[PoolEntry], known: dict[str, EgressSource]) -> "Pool | Deferred[Pool]":
+        for entry in entries:
+            if entry.name not in known:
+                found = self.source(entry.name)
+                if isinstance(found, Deferred):
+                    return found.addCallback(lambda one: self._add_sources(name, entries, {**known, one.name: one}))
+                known[entry.name] = found
+        return Pool(name=name, entries=tuple(entries), sources=known)
+
+    def source(self, name: str) -> "EgressSource | Deferred[EgressSource]":
+        if name == UNSPECIFIED:
+            return _UNSPECIFIED_SOURCE
+        return self._answer("get_egress_source", EgressSource, lambda: self._config.egress.source.get(name), (name,))
+
+    def path(self, domain: str, source: str, destination: Destination) -> "PathSettings | Deferred[PathSettings]":
+        """What holds on the way from a source to a site, as `domain` would have it."""
+        return self._answer(
+            "get_egress_path_config",
+            PathSettings,
+            lambda: self._configured_path(domain, source, destination),
+            (domain, source, destination.site),
+        )
+
+    def _configured_path(self, domain: str, source: str, destination: Destination) -> PathSettings:
+        return path_settings(self._config.shaping, self._rollup(), domain=domain, source=source, site=destination.site)
+
+    def _answer(
+        self, event: str, kind: type[Found], otherwise: Callable[[], Found | None], arguments: tuple[Any, ...]
+    ) -> "Found | Deferred[Found]":
+        """Raises (or fails with) HookFailed, where nobody knows too."""
+
+        def judged(answer: Any) -> Found:
+            if answer is None:
+                answer = otherwise()
+            if isinstance(answer, kind):
+                return answer
+            if answer is None:
+                raise HookFailed(f"{event}: there is no {arguments[0]!r}")
+            raise HookFailed(f"{event} must answer a {kind.__name__} (kumo.make_…) or None, not {answer!r}")
+
+        if event not in self._policy:
+            return judged(None)
+        return then(self._policy.first(event, *arguments), judged)
