@@ -86,7 +86,8 @@ class ReadyQueues:
         self._directions = directions
         self._heard.clear()
         for name, queue in list(self._queues.items()):
-            maybeDeferred(directions.source, queue.path.source.name).addCallback(self._ask_path, name).addErrback(self._keeps, name)
+            asked: Deferred[EgressSource] = maybeDeferred(directions.source, queue.path.source.name)  # type: ignore[arg-type]
+            asked.addCallback(self._ask_path, name).addErrback(self._keeps, name)
 
     def _ask_path(self, source: EgressSource, name: str) -> "Deferred[None] | None":
         queue = self._queues.get(name)
