@@ -1,8 +1,9 @@
 """All ready queues: found or made by source and site, given their settings, and dropped when nobody needs them."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -86,10 +87,14 @@ class ReadyQueues:
         self._directions = directions
         self._heard.clear()
         for name, queue in list(self._queues.items()):
-            asked: Deferred[EgressSource] = maybeDeferred(directions.source, queue.path.source.name)  # type: ignore[arg-type]
-            asked.addCallback(self._ask_path, name).addErrback(self._keeps, name)
+            try:
+                found = then(directions.source(queue.path.source.name), partial(self._ask_path, name))
+            except HookFailed:
+                continue
+            if isinstance(found, Deferred):
+                found.addErrback(self._keeps, name)
 
-    def _ask_path(self, source: EgressSource, name: str) -> "Deferred[None] | None":
+    def _ask_path(self, name: str, source: EgressSource) -> "Deferred[None] | None":
         queue = self._queues.get(name)
         if queue is None:
             return None

@@ -1,9 +1,18 @@
 r"""
 Dialogues in text files: what a client says, what the server answers, one behaviour a file.
 
-A file has a head, a line `--`, and a body.  The head is YAML: `listener` (its settings), `rules` (queues, domains),
-`peer` (the client's address), `closed` (why the desk is closed), `connections` (clients that are there already), `leaving`
-(the server is about to stop), `logs_failure` (a fault is logged), `ways` (default: `written bytes pipelined`).  Trace fields are off.  Lines that begin with `#` are comments.
+A file has a head, a line `--`, and a body.  Lines that begin with `#` are comments.  The head is YAML:
+
+    listener      the listener's settings; trace fields are always off
+    rules         queues, domains
+    peer          the client's address (127.0.0.1)
+    closed        why the desk is closed
+    connections   how many clients are there already
+    leaving       the server is about to stop
+    logs_failure  a fault is logged
+    ways          in which it is played (written bytes pipelined)
+
+The body:
 
     C: text     the client says text and CRLF              S: text     the server says text and CRLF
     C| text     ... without CRLF                           S~ pattern  ... something that fits the shell pattern
