@@ -63,6 +63,11 @@ class Custody:
         self._disabled = disabled
         self._obstacles = obstacles
 
+    def write(self, records: RecordWriter, disabled: frozenset[RecordType]) -> None:
+        """How records are written from now on."""
+        self._records = records
+        self._disabled = disabled
+
     # Coming
 
     def take(self, messages: Sequence[Message], arrival: Arrival) -> "Deferred[None]":

@@ -6,6 +6,7 @@ Reading `Server._build` is reading the architecture.  Only here is the reactor i
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from itertools import islice, takewhile
 from typing import Any
@@ -38,6 +39,7 @@ from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
 from kumotwist.reception.intake import Rules
 from kumotwist.reception.service import CannotListen, EsmtpListener, Reception
+from kumotwist.reload import Reload
 from kumotwist.scheduled.service import Scheduler
 from kumotwist.spool.change import decode_message
 from kumotwist.spool.directory import DirectoryStore
@@ -67,7 +69,7 @@ def makeService(options: Options) -> "Server":
         config = read_config(options["config"])
     except ConfigFaults as faults:
         raise SystemExit(str(faults)) from None
-    return Server(config)
+    return Server(config, options["config"])
 
 
 class Server(Service):
@@ -75,14 +77,16 @@ class Server(Service):
 
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any = None) -> None:
-        """reactor: the one that runs, if None."""
+    def __init__(self, config: Config, path: str, reactor: Any = None) -> None:
+        """path: the file that the configuration was read from, and is read from again.  reactor: the one that runs, if None."""
         if reactor is None:
             from twisted.internet import reactor
         self.reactor = reactor
         self.config = config
-        self.listeners: list[EsmtpListener] = []
+        self.listeners: dict[str, EsmtpListener] = {}
         self.enumerated: Deferred[None] | None = None  # fires when all that the spool had at the start is in its queues
+        self.reload = Reload(reactor, lambda: read_config(path), self._take_effect, config, deferToThread)
+        self._told_log = 0  # the number of the last record that the log's files were told of
 
     # Start
 
@@ -93,8 +97,8 @@ class Server(Service):
         except SpoolUnusable as fault:
             raise SystemExit(str(fault)) from fault
         self.space.start()
-        self.mail_log.start(self._leftovers())
         self.spool.start()
+        self._start_log()
         self.rollup.start()
         self.ready.start()
         self.scheduler.start()
@@ -102,28 +106,22 @@ class Server(Service):
         self.enumerated = deferToThread(self._enumerate, self.spool.envelopes())
         self.enumerated.addErrback(self._enumeration_failed)
         try:
-            for listener in self.listeners:
-                listener.startService()
+            self._listen(self.config)
         except CannotListen as fault:
             raise SystemExit(str(fault)) from fault
+        self.reload.start()
+        signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload.now))
 
     def _build(self, store: Store) -> None:
         config, reactor = self.config, self.reactor
         chance = random.SystemRandom()
-        node_id = config.node_id or kept_node_id(config.spool.path)
+        self.node_id = config.node_id or kept_node_id(config.spool.path)
         self.spool = Spool(store, reactor.callFromThread, lambda call: reactor.callLater(0, call), self._log_records)
-        self._last_leftover = store.last_sequence()
-        self.mail_log = MailLog(
-            config.logs,
-            reactor,
-            call_from_thread=reactor.callFromThread,
-            forget=self.spool.forget_records,
-            reread=self.spool.records,
-        )
+        self._told_log = store.last_sequence()
         self.space = DiskSpace(reactor, _minima(config))
         self.custody = Custody(
             self.spool,
-            RecordWriter(node_id, config.logs.meta),
+            RecordWriter(self.node_id, config.logs.meta),
             Residence(RESIDENT),
             reactor,
             lambda message, reason: self.scheduler.admit(message, reason),
@@ -131,11 +129,10 @@ class Server(Service):
             obstacles=lambda: "disk is too full. Try later" if self.space.full else None,
         )
         self.resolver = Resolver(config.dns, reactor)
-        rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
-        self.rollup = Rollup(rolled_up, self.resolver, reactor, self._rollup_changed)
+        self.rollup = self._new_rollup(config)
         self.trust = Trust(config.tls.ca_file)
         self.end_of_sessions = Stop()
-        self.directions = Directions(config, Policy({}, reactor), lambda: self.rollup.sites)
+        self.directions = self._new_directions(config)
         self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions)
         self.scheduler = Scheduler(
             reactor,
@@ -148,34 +145,89 @@ class Server(Service):
             Throttles(),
         )
         self.ready.home = self.scheduler
-        reception = Reception(
+        self.reception = Reception(
             hostname=config.hostname,
             clock=reactor,
             ids=MessageIds(reactor.seconds, chance.getrandbits),
             randbits=random.getrandbits,
             desk=self.custody,
-            rules=Rules(
-                queues=config.queues,
-                routing=config.routing,
-                listener_domains=config.listener_domains,
-                log_headers=config.logs.headers,
-            ),
+            rules=_rules(config),
         )
-        self.listeners = [EsmtpListener(settings, reception, reactor) for settings in config.esmtp_listeners]
+
+    def _new_rollup(self, config: Config) -> Rollup:
+        rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
+        return Rollup(rolled_up, self.resolver, self.reactor, lambda: self.ready.direct(self.directions))
+
+    def _new_directions(self, config: Config, epoch: int = 0) -> Directions:
+        return Directions(config, Policy({}, self.reactor), lambda: self.rollup.sites, epoch)
+
+    def _start_log(self) -> None:
+        """Start the log's files on the journal as it is: they may lack what it has."""
+        upto = self._told_log
+        self.mail_log: MailLog | None = MailLog(
+            self.config.logs,
+            self.reactor,
+            call_from_thread=self.reactor.callFromThread,
+            forget=self.spool.forget_records,
+            reread=self.spool.records,
+        )
+        self.mail_log.start(takewhile(lambda entry: entry[0] <= upto, self.spool.records(0)))
+
+    def _listen(self, config: Config) -> None:
+        """Listen where the configuration says, and nowhere else.  Raises CannotListen."""
+        wanted = {settings.listen: settings for settings in config.esmtp_listeners}
+        for listen in self.listeners.keys() - wanted.keys():
+            self.listeners.pop(listen).stopService()
+        for listen, settings in wanted.items():
+            if listen in self.listeners:
+                self.listeners[listen].settings = settings
+            else:
+                listener = EsmtpListener(settings, self.reception, self.reactor)
+                listener.startService()
+                self.listeners[listen] = listener
+
+    # Another configuration
+
+    def _take_effect(self, config: Config) -> None:
+        """All of a valid configuration, from the next message on; what has begun ends as it began."""
+        old, self.config = self.config, config
+        if config.spool != old.spool:
+            self.log.warn("configuration: spool: what changed there takes effect at the next start")
+        if config.dns != old.dns:
+            self.resolver.configure(config.dns)
+        if config.tls != old.tls:
+            self.trust = Trust(config.tls.ca_file)
+        self.rollup.stop()
+        self.rollup = self._new_rollup(config)
+        self.rollup.start()
+        self.directions = self._new_directions(config, self.directions.epoch + 1)
+        self.ready.direct(self.directions)
+        self.scheduler.direct(self.directions)
+        self.reception.hostname = config.hostname
+        self.reception.rules = _rules(config)
+        self.custody.write(RecordWriter(self.node_id, config.logs.meta), _disabled(config))
+        if config.logs != old.logs:
+            self._change_log()
+        try:
+            self._listen(config)
+        except CannotListen as fault:
+            self.log.error("configuration: {fault}; the other listeners go on", fault=fault)
+
+    def _change_log(self) -> None:
+        """Records of the meantime stay in the journal, where the new files find them."""
+        log, self.mail_log = self.mail_log, None
+        if log is not None:
+            log.stop().addCallback(lambda _: self._start_log())
 
     # Joints between the stages
 
     def _log_records(self, first: int, records: Any) -> None:
+        self._told_log = first + len(records) - 1
+        if self.mail_log is None:
+            return
         append = self.mail_log.append
         for sequence, (record_type, line) in enumerate(records, first):
             append(sequence, record_type, line)
-
-    def _leftovers(self) -> Iterator[tuple[int, bytes]]:
-        """What the journal had when we started: the log's files may not have it."""
-        return takewhile(lambda entry: entry[0] <= self._last_leftover, self.spool.records(0))
-
-    def _rollup_changed(self) -> None:
-        self.ready.direct(self.directions)
 
     def _open_session(self, supply: ReadyQueue) -> "Deferred[None]":
         session = deliver(
@@ -226,7 +278,8 @@ class Server(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await DeferredList([listener.stopService() for listener in self.listeners], consumeErrors=True)
+        self.reload.stop()
+        await DeferredList([listener.stopService() for listener in self.listeners.values()], consumeErrors=True)
         self.scheduler.stop()
         self.end_of_sessions.give()
         await self.ready.stop()
@@ -234,7 +287,8 @@ class Server(Service):
         self.space.stop()
         await self.resolver.stop()
         await deferToThread(self.spool.finish)
-        await self.mail_log.stop()
+        if self.mail_log is not None:
+            await self.mail_log.stop()
         await deferToThread(self.spool.close)
 
 
@@ -255,6 +309,15 @@ def kept_node_id(path: str) -> str:
         with open(place, "w") as file:
             file.write(made + "\n")
         return made
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(
+        queues=config.queues,
+        routing=config.routing,
+        listener_domains=config.listener_domains,
+        log_headers=config.logs.headers,
+    )
 
 
 def _minima(config: Config) -> list[Minimum]:

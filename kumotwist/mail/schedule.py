@@ -4,6 +4,7 @@ When a message may be tried at all: not before a moment, only in certain hours o
 The model's `set_scheduling` and its JSON header.  Pure: the zone data come with Python.
 """
 
+import re
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +13,8 @@ from msgspec import Struct
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LONG_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+_LAST_YEAR = 9990  # so that no zone and no retry leads beyond what Python can count
 _MOST_STEPS = 8  # days looked at for a window, as in the model
 
 
@@ -85,11 +88,14 @@ def _instant(given: dict[str, Any], key: str) -> float | None:
     if value is None:
         return None
     try:
-        at = datetime.fromisoformat(value)
+        # Python's parser alone takes more than RFC 3339, and different things in different versions.
+        at = datetime.fromisoformat(value.upper()) if _RFC3339.match(value) else None
     except (TypeError, ValueError):
-        raise BadSchedule(f"{key} must be an RFC 3339 date and time, not {value!r}") from None
-    if at.tzinfo is None:
-        raise BadSchedule(f"{key} needs an offset from UTC: {value!r}")
+        at = None
+    if at is None:
+        raise BadSchedule(f"{key} must be an RFC 3339 date and time with its offset from UTC, not {value!r}")
+    if not 1970 <= at.year <= _LAST_YEAR:
+        raise BadSchedule(f"{key} is out of range: {value!r}")
     return at.timestamp()
 
 
@@ -104,13 +110,15 @@ def _window(given: dict[str, Any]) -> Window:
             raise BadSchedule(f"dow: not a day of the week: {word!r}")
     try:
         ZoneInfo(given["tz"])
-    except (KeyError, TypeError, ValueError, OSError):
+    except (KeyError, TypeError, ValueError, OSError, AttributeError):
         raise BadSchedule(f"tz: unknown time zone {given['tz']!r}") from None
     for key in ("start", "end"):
         try:
-            time.fromisoformat(given[key])
+            at = time.fromisoformat(given[key])
         except (TypeError, ValueError):
-            raise BadSchedule(f"{key} must be HH:MM:SS, not {given[key]!r}") from None
+            at = None
+        if at is None or at.tzinfo is not None:  # the zone is `tz`; a time with an offset of its own contradicts it
+            raise BadSchedule(f"{key} must be HH:MM:SS, not {given[key]!r}")
     if time.fromisoformat(given["start"]) > time.fromisoformat(given["end"]):
         raise BadSchedule("start must not be after end: a window lies within one day")
     return Window(tuple(sorted(set(days))), given["tz"], given["start"], given["end"])

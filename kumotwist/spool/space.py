@@ -34,7 +34,9 @@ class Room(Struct, frozen=True):
 
 
 def measure(path: str) -> tuple[Room, Room]:
-    """Space in octets and inodes, as an ordinary user may use them.  Raises OSError."""
+    """Space in octets and inodes, as an ordinary user may use them; where the path is still to be made, of its parent."""
+    while not os.path.exists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
     found = os.statvfs(path)
     space = Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
     return space, Room(found.f_favail, found.f_files)

