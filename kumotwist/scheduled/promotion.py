@@ -208,7 +208,7 @@ class Promotion:
         while (entry := outlet.rotation.choose(candidates)) is not None:
             ready = outlet.paths.get(entry.name)
             if ready is None or ready.stopped:
-                ready = self._path(queue, outlet, entry.name, destination)
+                ready = self._path(queue, message, outlet, entry.name, destination)
                 if ready is None:
                     return False
             if ready.admit(message):
@@ -229,23 +229,25 @@ class Promotion:
         if not isinstance(found, Deferred):
             outlet = queue.outlets[message.pool] = Outlet(found)
             return outlet
-        self._wait_for(queue, found, lambda pool: queue.outlets.update({pool.name: Outlet(pool)}))
+        self._wait_for(queue, message, found, lambda pool: queue.outlets.update({pool.name: Outlet(pool)}))
         return None
 
-    def _path(self, queue: ScheduledQueue, outlet: Outlet, source: str, destination: Destination) -> ReadyQueue | None:
+    def _path(
+        self, queue: ScheduledQueue, message: Message, outlet: Outlet, source: str, destination: Destination
+    ) -> ReadyQueue | None:
         """The ready queue of a source; None while its settings are asked for."""
         try:
             found = self._ready.get(outlet.pool.sources[source], destination, queue.parts.routed_to)
         except HookFailed:
-            self._unanswered(queue)
+            self._unanswered(queue, message)
             return None
         if isinstance(found, Deferred):
-            self._wait_for(queue, found, lambda ready: outlet.paths.update({source: ready}))
+            self._wait_for(queue, message, found, lambda ready: outlet.paths.update({source: ready}))
             return None
         outlet.paths[source] = found
         return found
 
-    def _wait_for(self, queue: ScheduledQueue, found: "Deferred[Any]", keep: Callable[[Any], None]) -> None:
+    def _wait_for(self, queue: ScheduledQueue, message: Message, found: "Deferred[Any]", keep: Callable[[Any], None]) -> None:
         """The queue is blocked until a policy has answered."""
 
         def answered(answer: Any) -> None:
@@ -256,19 +258,17 @@ class Promotion:
         def failed(failure: Failure) -> None:
             if not failure.check(HookFailed):
                 self.log.failure("{queue}: its way out cannot be found", failure, queue=queue.name)
-            self._unanswered(queue)
+            self._unanswered(queue, message)
 
         queue.blocked = Reason.FAILED_TO_INSERT_INTO_READY_QUEUE
         found.addCallbacks(answered, failed)
         found.addErrback(self._report, queue)
 
-    def _unanswered(self, queue: ScheduledQueue) -> None:
-        """A policy broke over a pool or a path: the queue is asked for again after its retry interval, and nothing is counted."""
-        queue.blocked = Reason.FAILED_TO_INSERT_INTO_READY_QUEUE
-        if queue.held:
-            until = self._clock.seconds() + queue.settings.retry_interval
-            self._scheduler.tell_delay(queue.held[0], Reason.FAILED_TO_INSERT_INTO_READY_QUEUE, until, "")
-        self._scheduler.resume_at(queue, self._clock.seconds() + queue.settings.retry_interval)
+    def _unanswered(self, queue: ScheduledQueue, message: Message) -> None:
+        """A policy broke over a pool or a path: it is asked again after the queue's retry interval, and nothing is counted."""
+        until = self._clock.seconds() + queue.settings.retry_interval
+        self._block(queue, message, Reason.FAILED_TO_INSERT_INTO_READY_QUEUE, until, "the policy's next chance")
+        self._scheduler.resume_at(queue, until)
 
     # Being blocked
 

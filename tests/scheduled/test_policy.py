@@ -1,0 +1,180 @@
+"""Queues and paths as a policy would have them: at once, awaited, broken, and mended."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from kumotwist.config.egress import EgressPool, EgressSource, PathSettings, PoolEntry
+from kumotwist.config.queues import QueueSettings
+from kumotwist.hooks.policy import Handler
+from tests.support.house import House
+
+
+class Broken(Exception):
+    """What a policy of these tests raises."""
+
+
+class PolicyTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.house = House()
+        self.house.pool("mine", ours=1)
+
+    def on(self, event: str, handler: Callable[..., Any], takes: int = 4) -> None:
+        self.house.handlers[event] = (Handler(handler, takes, "policy.py:1"),)
+
+    def test_a_policy_chooses_the_pool_by_tenant(self) -> None:
+        pools = {"acme": "mine"}
+        self.on("get_queue_config", lambda _, tenant, *__: QueueSettings(egress_pool=pools.get(tenant)))
+        self.house.take(tenant="acme")
+        self.house.take(tenant="other")
+        self.assertEqual((self.house.queue_of("ours").size, self.house.queue_of("unspecified").size), (1, 1))
+
+    def test_none_leaves_it_to_the_configuration(self) -> None:
+        self.house.queues["example.org"] = QueueSettings(egress_pool="mine")
+        self.on("get_queue_config", lambda *_: None)
+        self.house.take()
+        self.assertEqual(self.house.queue_of("ours").size, 1)
+
+    def test_messages_wait_in_order_for_an_answer_that_takes_its_time(self) -> None:
+        answer: Deferred[QueueSettings] = Deferred()
+        self.on("get_queue_config", lambda *_: answer)
+        taken = [self.house.take().id for _ in range(3)]
+        self.assertEqual(self.house.sessions, [])
+        answer.callback(QueueSettings(egress_pool="mine"))
+        self.house.clock.advance(0)
+        self.assertEqual([one.id for one in self.house.sessions[0].drain()], taken)
+
+    def test_a_coroutine_that_waits_for_nothing_is_an_answer_at_once(self) -> None:
+        async def config(*_: Any) -> QueueSettings:
+            return QueueSettings(egress_pool="mine")
+
+        self.on("get_queue_config", config)
+        self.house.take()
+        self.house.clock.advance(0)
+        self.assertEqual(self.house.queue_of("ours").size, 1)
+
+    def _is_kept_and_goes_on(self, repair: Callable[[], None], logged: type[Exception] | None) -> None:
+        """Two messages are accepted whatever the policy does, wait uncounted, and go once it is mended."""
+        taken = [self.house.take().id for _ in range(2)]
+        self.house.clock.advance(0)
+        self.assertEqual(self.house.sessions, [])
+        self.assertEqual(set(self.house.spool.store.kept), set(taken))
+        self.assertEqual(self.house.records("Bounce") + self.house.records("TransientFailure"), [])
+        self.assertTrue(self.house.records("Delayed"))
+        if logged is not None:
+            self.assertTrue(self.flushLoggedErrors(logged))
+        repair()
+        self.house.forward(1300, 10.0)
+        sent = [message for session in self.house.sessions for message in session.drain()]
+        self.assertEqual(sorted(message.id for message in sent), sorted(taken))
+        self.assertEqual({message.attempts for message in sent}, {0})
+
+    def test_a_policy_that_raises_costs_time_and_no_message(self) -> None:
+        def broken(*_: Any) -> Any:
+            raise Broken
+
+        for event in ("get_queue_config", "get_egress_path_config"):
+            with self.subTest(event):
+                self.setUp()
+                self.on(event, broken)
+                self._is_kept_and_goes_on(self.house.handlers.clear, Broken)
+
+    def test_a_policy_that_fails_later_costs_time_and_no_message(self) -> None:
+        async def broken(*_: Any) -> Any:
+            await waiting[-1]
+            raise Broken
+
+        for event in ("get_queue_config", "get_egress_path_config"):
+            with self.subTest(event):
+                self.setUp()
+                waiting: list[Deferred[None]] = [Deferred()]
+                waiting[0].callback(None)
+                self.on(event, broken)
+                self._is_kept_and_goes_on(self.house.handlers.clear, Broken)
+
+    def test_an_answer_of_the_wrong_kind_is_no_answer(self) -> None:
+        for event, nonsense in (("get_queue_config", {"egress_pool": "mine"}), ("get_egress_path_config", 7)):
+            with self.subTest(event):
+                self.setUp()
+                self.on(event, lambda *_, nonsense=nonsense: nonsense)
+                self._is_kept_and_goes_on(self.house.handlers.clear, None)
+
+    def test_a_pool_that_nobody_knows_holds_its_queue_until_somebody_does(self) -> None:
+        self.on("get_queue_config", lambda *_: QueueSettings(egress_pool="unknown"))
+
+        def repair() -> None:
+            self.house.pool("unknown", found=1)
+
+        self._is_kept_and_goes_on(repair, None)
+
+    def test_pools_and_sources_can_come_from_the_policy_too(self) -> None:
+        self.on("get_queue_config", lambda *_: QueueSettings(egress_pool="made"))
+        entries = (PoolEntry(name="a", weight=2), PoolEntry(name="b"))
+        self.on("get_egress_pool", lambda name: EgressPool(name=name, entries=entries), 1)
+        self.on("get_egress_source", lambda name: EgressSource(name=name, source_address="127.0.0.1"), 1)
+        for _ in range(30):
+            self.house.take()
+        self.assertEqual((self.house.queue_of("a").size, self.house.queue_of("b").size), (20, 10))
+
+    def test_path_settings_are_asked_for_by_domain_source_and_site(self) -> None:
+        asked: list[Any] = []
+
+        def path(*arguments: Any) -> PathSettings:
+            asked.append(arguments)
+            return PathSettings(max_ready=3)
+
+        self.on("get_egress_path_config", path)
+        for _ in range(5):
+            self.house.take(routing_domain="relay.example")
+        self.assertEqual(asked, [("relay.example", "unspecified", "mx.relay.example")])
+        self.assertEqual(self.house.queue_of(site="mx.relay.example").size, 3)
+
+    def test_a_queue_asks_again_after_a_minute_and_keeps_what_it_has_if_that_fails(self) -> None:
+        answers: list[Any] = [QueueSettings(egress_pool="mine"), Broken(), QueueSettings()]
+
+        def config(*_: Any) -> QueueSettings:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            assert isinstance(answer, QueueSettings)
+            return answer
+
+        self.on("get_queue_config", config)
+        self.house.take()
+        self.house.take()
+        self.house.forward(61)
+        self.house.take()
+        self.assertEqual(self.house.queue_of("ours").size, 3)
+        self.assertEqual(len(self.flushLoggedErrors(Broken)), 1)
+        self.house.forward(61)
+        self.house.take()
+        self.assertEqual(self.house.queue_of("unspecified").size, 1)
+
+    def test_a_message_may_name_its_own_pool(self) -> None:
+        self.house.take(egress_pool="mine")
+        self.house.take()
+        self.assertEqual((self.house.queue_of("ours").size, self.house.queue_of("unspecified").size), (1, 1))
+
+    def test_a_message_with_a_pool_that_nobody_knows_holds_up_only_itself(self) -> None:
+        self.house.take(egress_pool="nowhere")
+        self.house.take()
+        self.assertEqual(self.house.queue_of("unspecified").size, 1)
+        [failure] = self.house.records("TransientFailure")
+        self.assertIn("there is no 'nowhere'", failure["response"]["content"])
+
+    def test_a_new_configuration_holds_from_the_next_message_on(self) -> None:
+        from tests.support.house import Directed
+
+        self.house.take()
+        self.house.queues["example.org"] = QueueSettings(egress_pool="mine")
+        self.house.take()
+        self.assertEqual(self.house.queue_of("unspecified").size, 2)
+        self.house.paths["example.org"] = PathSettings(max_ready=2)
+        directions: Any = Directed(self.house, 1)
+        self.house.ready.direct(directions)
+        self.house.scheduler.direct(directions)
+        self.house.take()
+        self.assertEqual(self.house.queue_of("ours").size, 1)
+        self.assertEqual(self.house.queue_of("unspecified").path.settings.max_ready, 2)
