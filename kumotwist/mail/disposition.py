@@ -35,10 +35,16 @@ class Peer(Struct, frozen=True, gc=False):
     addr: str
 
 
-class SourceAddress(Struct, frozen=True, gc=False):
-    """The local end of an outbound connection, `ip:port`."""
+class SourceAddress(Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    Where an outbound connection leaves from, `ip:port`: this machine, or a proxy.
+
+    protocol: what is spoken to the proxy.  server: its `host:port`.  Records have neither where there is none.
+    """
 
     address: str
+    protocol: str | None = None
+    server: str | None = None
 
 
 class TlsFacts(Struct, frozen=True, gc=False):

@@ -101,6 +101,13 @@ def first_value(content: bytes, name: str) -> str | None:
     return next(iter(all_values(content, name)), None)
 
 
+def raw_values(content: bytes, name: str) -> list[bytes]:
+    """The values of all fields of that name as they stand: folded, encoded, with their line ends."""
+    wanted = name.lower().encode()
+    block = content[: header_end(content)]
+    return [block[colon + 1 : end] for start, colon, end in _lines(block) if block[start:colon].rstrip(_FOLDS).lower() == wanted]
+
+
 def without(content: bytes, names: Sequence[str]) -> bytes:
     """The message without all fields of those names."""
     unwanted = Wanted(names)

@@ -64,10 +64,13 @@ def parse_command(line: bytes) -> Command | Reply:
         arguments = arguments.strip(_BLANKS)
         if not arguments:
             return NO_VERB
-    parse = _ARGUMENTS.get(verb) or _ARGUMENTS.get(verb.upper())
-    if parse is not None:
-        return parse(arguments)
-    return _unsupported(verb.upper(), arguments) if verb.isascii() and verb.isalnum() else NO_VERB
+    parse = _ARGUMENTS.get(verb)
+    if parse is None:
+        if not (verb.isascii() and verb.isalnum()):  # asked before upper(), which makes ASCII of some other letters
+            return NO_VERB
+        verb = verb.upper()
+        parse = _ARGUMENTS.get(verb)
+    return parse(arguments) if parse is not None else _unsupported(verb, arguments)
 
 
 def _mail(arguments: str) -> Command | Reply:
@@ -173,7 +176,7 @@ def _is_number(text: str) -> bool:
 
 def _bdat(arguments: str) -> Command | Reply:
     words = arguments.replace("\t", " ").split()
-    if not 1 <= len(words) <= 2 or not _is_number(words[0]) or (len(words) == 2 and words[1].upper() != "LAST"):
+    if not 1 <= len(words) <= 2 or not _is_number(words[0]) or (len(words) == 2 and words[1].lower() != "last"):
         return BAD_CHUNK
     return Bdat(int(words[0]), len(words) == 2)
 
