@@ -89,6 +89,18 @@ class Custody:
         done.addCallbacks(self._taken, self._not_taken, callbackArgs=(messages,))
         return done
 
+    def adopt(self, message: Message) -> "Deferred[None]":
+        """A message that nobody sent us but policy made: ours once this fires.  It has no Reception record."""
+        self._name_queue(message)
+        if message.schedule is not None:
+            message.due = message.schedule.adjust(max(message.due, self._clock.seconds()))
+        change = Change()
+        if message.queue != NULL_QUEUE:
+            change.store(message)
+        done = self._spool.commit(change)
+        done.addCallbacks(self._taken, self._not_taken, callbackArgs=([message],))
+        return done
+
     def _name_queue(self, message: Message) -> None:
         try:
             message.name_queue()

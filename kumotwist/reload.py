@@ -6,7 +6,7 @@ configuration with faults is reported, every fault of it, and the running one st
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -38,7 +38,11 @@ def _mark(file: str) -> tuple[int, int, int] | None:
 
 def changed_sections(old: Config, new: Config) -> list[str]:
     """The sections that differ."""
-    return [field for field in msgspec.structs.asdict(new) if field != "files" and getattr(old, field) != getattr(new, field)]
+    return [
+        field
+        for field in msgspec.structs.asdict(new)
+        if field not in ("files", "doubts") and getattr(old, field) != getattr(new, field)
+    ]
 
 
 class Reload:
@@ -50,17 +54,20 @@ class Reload:
         self,
         clock: IReactorTime,
         read: Callable[[], Config],
-        take_effect: Callable[[Config], None],
+        change: Callable[[Config], "Deferred[None] | None"],
         config: Config,
         run_in_thread: Callable[..., "Deferred[Any]"],
+        more_files: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """
         read: the configuration as its files are now; blocks, raises ConfigFaults.
-        take_effect: applies one that is valid; raises ConfigFaults if it cannot be applied, and has then changed nothing.
+        change: applies one that is valid; raises (or fails with) ConfigFaults if it cannot be, and has then changed nothing.
+        more_files: what else to watch: the files that the policy has read.
         """
         self._clock = clock
         self._read = read
-        self._take_effect = take_effect
+        self._change = change
+        self._more_files = more_files
         self._config = config
         self._in_thread = run_in_thread
         self._marks: Marks = {}
@@ -70,7 +77,7 @@ class Reload:
         self._stopped = False
 
     def start(self) -> None:
-        self._marks = marks(self._config.files)
+        self._marks = marks(self._files())
         self._timer = self._clock.callLater(LOOK_AGAIN, self._look)
 
     def stop(self) -> None:
@@ -83,14 +90,17 @@ class Reload:
         if self._reading is not None:
             self._again = True
             return
-        before = marks(self._config.files)
+        before = marks(self._files())
         self._reading = self._in_thread(self._read)
         self._reading.addCallback(self._apply)
         self._reading.addErrback(self._not_applied, before)
         self._reading.addBoth(self._done)
 
+    def _files(self) -> frozenset[str]:
+        return frozenset((*self._config.files, *self._more_files()))
+
     def _look(self) -> None:
-        self._in_thread(marks, self._config.files).addCallback(self._compare).addErrback(self._broken)
+        self._in_thread(marks, self._files()).addCallback(self._compare).addErrback(self._broken)
 
     def _compare(self, found: Marks) -> None:
         if self._stopped:
@@ -100,13 +110,19 @@ class Reload:
             self.now()
         self._timer = self._clock.callLater(LOOK_AGAIN, self._look)
 
-    def _apply(self, config: Config) -> None:
+    def _apply(self, config: Config) -> "Deferred[None] | None":
         if self._stopped:
-            return
+            return None
+        changing = self._change(config)
+        if isinstance(changing, Deferred):
+            return changing.addCallback(lambda _: self._applied(config))
+        self._applied(config)
+        return None
+
+    def _applied(self, config: Config) -> None:
         sections = changed_sections(self._config, config)
-        self._take_effect(config)
         self._config = config
-        self._marks = marks(config.files)
+        self._marks = marks(self._files())
         for section in sections:
             self.log.info("configuration: {section} has changed", section=section)
         self.log.info("configuration: in force, {count} sections changed", count=len(sections))

@@ -7,20 +7,20 @@ Reading `Server._build` is reading the architecture.  Only here is the reactor i
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice, takewhile
 from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
 from kumotwist.config.faults import ConfigFaults
-from kumotwist.config.read import read_config
+from kumotwist.config.read import read_config, unanswered
 from kumotwist.config.server import Config, SpoolSettings
 from kumotwist.custody import Custody
 from kumotwist.delivery.session import deliver
@@ -29,7 +29,10 @@ from kumotwist.delivery.tls import Trust
 from kumotwist.dns.resolver import Resolver
 from kumotwist.dns.rollup import Rollup
 from kumotwist.egress.throttles import Throttles
+from kumotwist.hooks.context import Services
 from kumotwist.hooks.directions import Directions
+from kumotwist.hooks.initial import run_init
+from kumotwist.hooks.loading import load_policy
 from kumotwist.hooks.policy import Policy
 from kumotwist.logs.record import RecordType, RecordWriter
 from kumotwist.logs.service import MailLog
@@ -85,17 +88,54 @@ class Server(Service):
         self.config = config
         self.listeners: dict[str, EsmtpListener] = {}
         self.enumerated: Deferred[None] | None = None  # fires when all that the spool had at the start is in its queues
-        self.reload = Reload(reactor, lambda: read_config(path), self._take_effect, config, deferToThread)
+        self.reload = Reload(reactor, lambda: read_config(path), self._change, config, deferToThread, self._policy_files)
         self._told_log = 0  # the number of the last record that the log's files were told of
+        self._fault: str | None = None  # why the server cannot start
+        self._begun = False
 
     # Start
 
     def startService(self) -> None:
+        """Load the policy and let it say what it adds to the configuration, then build and start everything."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
-        try:
-            self._build(open_store(self.config.spool))
-        except SpoolUnusable as fault:
-            raise SystemExit(str(fault)) from fault
+        chance = random.SystemRandom()
+        self.ids = MessageIds(self.reactor.seconds, chance.getrandbits)
+        self.throttles = Throttles()
+        self.resolver = Resolver(self.config.dns, self.reactor)
+        begun = maybeDeferred(self._whole, self.config, 0)
+        begun.addCallback(lambda whole: self._begin(*whole))
+        begun.addErrback(self._cannot_begin)
+        if self._fault is not None:
+            raise SystemExit(self._fault)
+
+    def _cannot_begin(self, failure: Failure) -> None:
+        if failure.check(ConfigFaults, SpoolUnusable, CannotListen):
+            self._fault = failure.getErrorMessage() if not failure.check(ConfigFaults) else str(failure.value)
+        else:
+            self._fault = failure.getTraceback()
+        if self.reactor.running:  # a policy took its time, and twistd has gone on
+            self.log.critical("the server cannot start: {fault}", fault=self._fault)
+            self.reactor.stop()
+
+    def _whole(self, config: Config, epoch: int) -> "Deferred[tuple[Config, Policy]]":
+        """The configuration with what its policy adds to it, and the policy.  Fails with ConfigFaults."""
+        services = Services(
+            clock=self.reactor,
+            resolver=self.resolver,
+            inject=lambda message: self.custody.adopt(message),
+            message_id=self.ids.next,
+            epoch=epoch,
+            throttles=self.throttles,
+        )
+        policy = load_policy(config.policy, self.reactor, services, own_events=config.own_events)
+        doubts = unanswered(config.doubts, policy)
+        if doubts:
+            raise ConfigFaults(doubts)
+        return run_init(policy, config).addCallback(lambda definitions: (definitions.over(config), policy))
+
+    def _begin(self, config: Config, policy: Policy) -> None:
+        self.config = config
+        self._build(config, policy, open_store(config.spool))
         self.space.start()
         self.spool.start()
         self._start_log()
@@ -105,16 +145,13 @@ class Server(Service):
         # Looked up before anybody can send us mail: what is found here was here before.
         self.enumerated = deferToThread(self._enumerate, self.spool.envelopes())
         self.enumerated.addErrback(self._enumeration_failed)
-        try:
-            self._listen(self.config)
-        except CannotListen as fault:
-            raise SystemExit(str(fault)) from fault
+        self._listen(config)
+        self._begun = True
         self.reload.start()
         signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload.now))
 
-    def _build(self, store: Store) -> None:
-        config, reactor = self.config, self.reactor
-        chance = random.SystemRandom()
+    def _build(self, config: Config, policy: Policy, store: Store) -> None:
+        reactor = self.reactor
         self.node_id = config.node_id or kept_node_id(config.spool.path)
         self.spool = Spool(store, reactor.callFromThread, lambda call: reactor.callLater(0, call), self._log_records)
         self._told_log = store.last_sequence()
@@ -128,11 +165,10 @@ class Server(Service):
             disabled=_disabled(config),
             obstacles=lambda: "disk is too full. Try later" if self.space.full else None,
         )
-        self.resolver = Resolver(config.dns, reactor)
         self.rollup = self._new_rollup(config)
         self.trust = Trust(config.tls.ca_file)
         self.end_of_sessions = Stop()
-        self.directions = self._new_directions(config)
+        self.directions = Directions(config, policy, lambda: self.rollup.sites)
         self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions)
         self.scheduler = Scheduler(
             reactor,
@@ -142,13 +178,13 @@ class Server(Service):
             self.ready,
             self.resolver,
             self.directions,
-            Throttles(),
+            self.throttles,
         )
         self.ready.home = self.scheduler
         self.reception = Reception(
             hostname=config.hostname,
             clock=reactor,
-            ids=MessageIds(reactor.seconds, chance.getrandbits),
+            ids=self.ids,
             randbits=random.getrandbits,
             desk=self.custody,
             rules=_rules(config),
@@ -157,9 +193,6 @@ class Server(Service):
     def _new_rollup(self, config: Config) -> Rollup:
         rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
         return Rollup(rolled_up, self.resolver, self.reactor, lambda: self.ready.direct(self.directions))
-
-    def _new_directions(self, config: Config, epoch: int = 0) -> Directions:
-        return Directions(config, Policy({}, self.reactor), lambda: self.rollup.sites, epoch)
 
     def _start_log(self) -> None:
         """Start the log's files on the journal as it is: they may lack what it has."""
@@ -188,8 +221,17 @@ class Server(Service):
 
     # Another configuration
 
-    def _take_effect(self, config: Config) -> None:
-        """All of a valid configuration, from the next message on; what has begun ends as it began."""
+    def _change(self, config: Config) -> "Deferred[None]":
+        """All of a valid configuration, or nothing of it.  Fails with ConfigFaults."""
+        whole = self._whole(config, self.directions.epoch + 1)
+        return whole.addCallback(lambda found: self._take_effect(*found))
+
+    def _policy_files(self) -> Collection[str]:
+        services = self.directions.policy.services
+        return services.files if services is not None else ()
+
+    def _take_effect(self, config: Config, policy: Policy) -> None:
+        """From the next message on; what has begun ends as it began."""
         old, self.config = self.config, config
         if config.spool != old.spool:
             self.log.warn("configuration: spool: what changed there takes effect at the next start")
@@ -200,7 +242,7 @@ class Server(Service):
         self.rollup.stop()
         self.rollup = self._new_rollup(config)
         self.rollup.start()
-        self.directions = self._new_directions(config, self.directions.epoch + 1)
+        self.directions = Directions(config, policy, lambda: self.rollup.sites, self.directions.epoch + 1)
         self.ready.direct(self.directions)
         self.scheduler.direct(self.directions)
         self.reception.hostname = config.hostname
@@ -275,6 +317,8 @@ class Server(Service):
     def stopService(self) -> "Deferred[None]":
         """Take no more, finish what is on the wire, write everything down."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's
+        if not self._begun:
+            return self.resolver.stop()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -1,9 +1,9 @@
-"""`kumotwist check`: whether a configuration is valid, and everything that is wrong with it."""
+"""`kumotwist check`: whether a configuration is valid, its policy included, and everything that is wrong with it."""
 
 import click
 
-from kumotwist.config.faults import ConfigFaults
-from kumotwist.config.read import read_config
+from kumotwist.config.faults import ConfigFaults, Fault
+from kumotwist.config.read import Examined, examine, unanswered
 from kumotwist.config.server import Config
 
 
@@ -14,14 +14,27 @@ def check(config: str) -> None:
     Validate CONFIG with all that it includes.
 
     Ends with 0 if it is valid, with 2 and one line a fault if it is not: file:line:column: what is wrong, what was
-    expected, what was probably meant.
+    expected, what was probably meant.  The policy is loaded as the server would; its faults have no column.
     """
+    found = examine(config)
+    faults = (*found.faults, *_of_policy(found))
+    if faults or found.config is None:
+        click.echo("\n".join(map(str, faults)), err=True)
+        raise SystemExit(2)
+    click.echo(f"{config}: valid ({summary(found.config)})")
+
+
+def _of_policy(found: Examined) -> tuple[Fault, ...]:
+    """What is wrong with the policy; if nothing is, what it leaves wrong with the rest."""
+    if not found.policy:
+        return ()
+    from kumotwist.cli.check_policy import load  # what a policy needs around it takes a while to load
+
     try:
-        found = read_config(config)
+        policy = load(found.policy, found.own_events)
     except ConfigFaults as faults:
-        click.echo(str(faults), err=True)
-        raise SystemExit(2) from None
-    click.echo(f"{config}: valid ({summary(found)})")
+        return faults.faults
+    return unanswered(found.doubts, policy)
 
 
 def summary(config: Config) -> str:
@@ -34,6 +47,7 @@ def summary(config: Config) -> str:
         "queue rule": len(config.queues.queue),
         "routing rule": len(config.routing),
         "shaping rule": len(config.shaping.rules),
+        "provider": len(config.shaping.provider),
         "listener domain": len(config.listener_domains.domains),
         "file": len(config.files),
     }

@@ -7,9 +7,10 @@ Pure, and called once for each new queue or path: callers keep the answers until
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kumotwist.config.egress import PathSettings, ShapingRule, ShapingSettings
+from kumotwist.config.egress import PathSettings
 from kumotwist.config.listeners import ListenerDomain, ListenerDomains
-from kumotwist.config.queues import QueueRule, QueueSettings, QueuesSettings
+from kumotwist.config.queues import QueueRule, QueueSettings, QueuesSettings, TenantSettings
+from kumotwist.config.shaping import JOINED, Matcher, Provider, ProviderMatch, ShapingRule, ShapingSettings
 
 _NO_RULE = QueueRule()
 
@@ -59,36 +60,56 @@ def queue_routing_domain(queues: QueuesSettings, domain: str, tenant: str | None
     return found
 
 
-def path_settings(shaping: ShapingSettings, rollup: Mapping[str, str], *, domain: str, source: str, site: str) -> PathSettings:
+def path_settings(
+    shaping: ShapingSettings,
+    rollup: Mapping[str, str],
+    *,
+    domain: str,
+    source: str,
+    site: str,
+    mx_hosts: tuple[str, ...] = (),
+) -> PathSettings:
     """
     What holds when `source` sends to `site` for `domain`.
 
-    rollup: domain of a rule → the name of its site; a domain whose site is not known is not in it.
-    Later wins: default, the site's rules in their order, the domain's own (mx_rollup: false), then both for the source.
+    domain: where the mail is sent to, perhaps with a port.  rollup: domain of a rule → the name of its site; a domain whose
+    site is not known is not in it.  mx_hosts: the names of the site's hosts, without ports.
+    Later wins: default, the providers, the providers for the source, the site's rules, the domain's own (mx_rollup: false),
+    the site's rules for the source, the domain's own for the source; among providers, and among rules, in their order.
     """
     domain = domain.lower()
     default = shaping.rules.get("default")
+    base: dict[str, Any] = dict(default.options) if default is not None else {}
+    for said in _of_providers(shaping, domain, source, mx_hosts):
+        _lay(base, said)
     options: dict[str, Any] = {}
     of_source: dict[str, Any] = {}
-    wipes: bool | None = None  # whether the site's first rule forgets `default`
+    first = True
     for rule in _site_rules(shaping, rollup, domain, site):
-        if wipes is None:
-            wipes = rule.replace_base
-        elif rule.replace_base:
-            # As if a later file said it of the same domain: the site's rules so far go, and only they.
-            options.clear()
-            of_source.clear()
-        options.update(rule.options)
-        of_source.update(rule.sources.get(source, {}))
-    if default is not None and not wipes:
-        options = {**default.options, **options}
+        if rule.replace_base:
+            # Of the site's first rule: default and providers go.  Of a later one: as if a later file said it of the same
+            # domain, the site's rules so far go, and only they.
+            for forgotten in (base,) if first else (options, of_source):
+                forgotten.clear()
+        first = False
+        _lay(options, rule.options)
+        _lay(of_source, rule.sources.get(source, {}))
     own = shaping.rules.get(domain)
     if own is not None and domain != "default" and not own.mx_rollup:
         if own.replace_base:
+            base.clear()
             options.clear()
-        options.update(own.options)
-        of_source.update(own.sources.get(source, {}))
-    return PathSettings(**{**options, **of_source})
+        _lay(options, own.options)
+        _lay(of_source, own.sources.get(source, {}))
+    _lay(base, options)
+    _lay(base, of_source)
+    return PathSettings(**base)
+
+
+def _lay(over: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Lay parameters of a path over others: later wins, and of mappings each name by itself."""
+    for name, value in options.items():
+        over[name] = {**over[name], **value} if name in JOINED and name in over else value
 
 
 def _site_rules(shaping: ShapingSettings, rollup: Mapping[str, str], domain: str, site: str) -> Iterator[ShapingRule]:
@@ -100,10 +121,80 @@ def _site_rules(shaping: ShapingSettings, rollup: Mapping[str, str], domain: str
                 yield rule
 
 
-def listener_domain(domains: ListenerDomains, domain: str) -> ListenerDomain | None:
-    """What a domain may do here: its own entry, else that of the nearest `*.` above it, else that of `*`; never merged."""
+# --- providers -------------------------------------------------------------------------------------------------------
+
+
+def _of_providers(shaping: ShapingSettings, domain: str, source: str, mx_hosts: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
+    """What the providers of a site say: each for all sources, then each for this one."""
+    found = [provider for provider in shaping.provider.values() if is_of_provider(provider, domain, mx_hosts)]
+    for provider in found:
+        yield provider.options
+        yield _shared_limits(provider, source)
+    for provider in found:
+        yield provider.sources.get(source, {})
+        rate = provider.source_selection_rates.get(source)
+        if rate is not None:
+            yield {"additional_source_selection_rates": {f"shaping-provider-{provider.name}-{source}-selection-rate": rate}}
+
+
+def _shared_limits(provider: Provider, source: str) -> dict[str, Any]:
+    """What a source may do to all sites of a provider together, as limits that their paths share by name."""
+    shared: dict[str, Any] = {"provider_name": provider.name}
+    name = f"shaping-provider-{provider.name}-{source}"
+    if provider.connection_limit is not None:
+        shared["additional_connection_limits"] = {f"{name}-limit": provider.connection_limit}
+    if provider.max_message_rate is not None:
+        shared["additional_message_rate_throttles"] = {f"{name}-rate": provider.max_message_rate}
+    return shared
+
+
+def is_of_provider(provider: Provider, domain: str, mx_hosts: tuple[str, ...]) -> bool:
+    """
+    Whether a site is one of a provider's: by its domain, or because every one of its hosts is the provider's.
+
+    Suffixes are plain ends of names.  An address instead of a domain is nobody's.
+    """
+    name = domain.lower().partition(":")[0].rstrip(".")
+    if domain.startswith("["):
+        return False
+    if any(match.by is Matcher.DOMAIN_SUFFIX and name.endswith(match.text) for match in provider.match):
+        return True
+    hosts = [match for match in provider.match if match.by is not Matcher.DOMAIN_SUFFIX]
+    return bool(mx_hosts) and all(any(_is_host(match, host) for match in hosts) for host in mx_hosts)
+
+
+def _is_host(match: ProviderMatch, host: str) -> bool:
+    name = host.lower().rstrip(".")
+    return name == match.text if match.by is Matcher.HOST_NAME else name.endswith(match.text)
+
+
+# --- domains ---------------------------------------------------------------------------------------------------------
+
+
+def listener_domain(domains: ListenerDomains, domain: str, listener: str = "") -> ListenerDomain | None:
+    """
+    What a domain may do here: its own entry, else that of the nearest `*.` above it, else that of `*`; never merged.
+
+    listener: the local address that the mail came in on, `ip:port`; what is said for that is asked first.
+    """
+    of_listener = domains.by_listener.get(listener) if domains.by_listener else None
+    found = None if of_listener is None else _nearest(of_listener, domain)
+    return found or _nearest(domains.domains, domain)
+
+
+def _nearest(domains: Mapping[str, ListenerDomain], domain: str) -> ListenerDomain | None:
     for key in _keys(domain.lower()):
-        found = domains.domains.get(key)
+        found = domains.get(key)
         if found is not None:
             return found
-    return domains.domains.get("*")
+    return domains.get("*")
+
+
+def pool_of_sender(tenant: TenantSettings, domain: str) -> str | None:
+    """
+    The pool that a tenant has for mail of a sender's domain; the nearest `*.` above it counts too.
+
+    None: the tenant has pools for some senders and this is none of them, so its mail is refused.  Only to be asked of a
+    tenant that has a `domain_to_pool`.
+    """
+    return next((tenant.domain_to_pool[key] for key in _keys(domain.lower()) if key in tenant.domain_to_pool), None)

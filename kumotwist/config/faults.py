@@ -12,12 +12,17 @@ class Place(Struct, frozen=True, gc=False):
 
 
 class Fault(Struct, frozen=True, gc=False):
-    """One thing that is wrong.  what: what it is, what was expected, and what was probably meant, on one line."""
+    """
+    One thing that is wrong.  what: what it is, what was expected, and what was probably meant, on one line.
+
+    unless: the event of the policy whose handlers may make it right, as get_egress_pool knows pools that no file has.
+    """
 
     file: str
     line: int
     column: int
     what: str
+    unless: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.what}"
@@ -32,6 +37,10 @@ class ConfigFaults(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.faults))
+
+
+class Noted(Exception):
+    """Nothing can be read here, and its fault is noted."""
 
 
 class Broken(Exception):
@@ -50,8 +59,8 @@ class FaultList:
         self._faults: dict[Fault, None] = {}  # ordered, and what an alias repeats is said once
         self.files: list[str] = []
 
-    def note(self, place: Place, what: str) -> None:
-        self._faults[Fault(place.file, place.line, place.column, what)] = None
+    def note(self, place: Place, what: str, unless: str = "") -> None:
+        self._faults[Fault(place.file, place.line, place.column, what, unless)] = None
 
     def __len__(self) -> int:
         return len(self._faults)

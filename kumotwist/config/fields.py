@@ -23,6 +23,7 @@ FilePath = Annotated[str, Meta(description="path", extra={"kind": "path"})]  # m
 IpText = Annotated[str, Meta(description="IP address", extra={"kind": "ip"})]
 DomainText = Annotated[str, Meta(description="domain name", extra={"kind": "domain"})]
 DomainPattern = Annotated[str, Meta(description="domain pattern", extra={"kind": "domain_pattern"})]
+HostAndPort = Annotated[str, Meta(description="host and port", extra={"kind": "host_and_port"})]
 RoutedTo = Annotated[str, Meta(description="domain, perhaps with a port", extra={"kind": "routing_domain"})]
 HeaderName = Annotated[str, Meta(description="header name", extra={"kind": "header"})]
 KeyAbove = Annotated[str, Meta(description="name", extra={"key": ""})]  # the key of the table itself, never in it
@@ -290,14 +291,19 @@ def parse_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     if text == "any":
         return ANYWHERE
     try:
-        return (ip_network(text),)
-    except ValueError:
-        pass
-    try:
         block = ip_network(text, strict=False)
     except ValueError:
         raise BadValue(f"{shown(text)} is neither an IP address nor a network") from None
-    raise BadValue(f"{shown(text)} has bits set beyond its prefix", f'"{block}"')
+    try:
+        ip_network(text)
+    except ValueError:
+        raise BadValue(f"{shown(text)} has bits set beyond its prefix", f'"{block}"') from None
+    if isinstance(block, IPv6Network) and block.prefixlen >= 96 and block.network_address.ipv4_mapped is not None:
+        # clients are compared by their IPv4 addresses, so nobody would ever be in it
+        short = IPv4Network((block.network_address.ipv4_mapped, block.prefixlen - 96))
+        meant = short.network_address if short.prefixlen == 32 else short
+        raise BadValue(f"{shown(text)} is IPv4 written as IPv6", f'"{meant}"')
+    return (block,)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -7,6 +7,7 @@ Numbers and switches must stand without quotes; texts may stand either way.
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Annotated, Any, get_args, get_origin
@@ -14,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 import idna
 from msgspec import Meta, Struct
 
+from kumotwist.config.egress import RESERVED_LIMITS
 from kumotwist.config.fields import (
     BadValue,
     Limit,
@@ -30,6 +32,7 @@ from kumotwist.config.fields import (
     parse_whole,
     shown,
 )
+from kumotwist.config.listeners import ReportHandling
 from kumotwist.config.placed import Text, has_controls
 from kumotwist.mail.address import BadAddress, parse_domain
 
@@ -79,6 +82,41 @@ def _choice(choices: Mapping[str, Any]) -> Kind:
 
 def _alternatives(words: list[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def _reports(given: Text) -> ReportHandling:
+    """One of the model's words, or its older switch."""
+    if given.text in _REPORTS:
+        return _REPORTS[given.text]
+    if given.plain and given.text.lower() in _SWITCHES:
+        return ReportHandling.LOG_THEN_RELAY if _parse_switch(given.text) else ReportHandling.IGNORE
+    meant = nearest(given.text, _REPORTS)
+    raise BadValue(f"{shown(given.text)} is not known", shown(meant) if meant else "")
+
+
+_REPORTS = {member.value: member for member in ReportHandling}
+_MOST_CREDENTIAL = 255  # octets: RFC 1929 section 2
+
+
+def _credential(given: Text) -> str:
+    octets = len(_text(given).encode())
+    if not 0 < octets <= _MOST_CREDENTIAL:
+        raise BadValue(f"{shown(given.text)} has {octets} octets")
+    return given.text
+
+
+def _limit_name(given: Text) -> str:
+    if _text(given).startswith(RESERVED_LIMITS):
+        raise BadValue(f"{shown(given.text)} is a name of the server's own")
+    return given.text
+
+
+def _cipher_list(given: Text) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(_text(given))
+    except (ssl.SSLError, ValueError):
+        raise BadValue(f"{shown(given.text)} selects no cipher") from None
+    return given.text
 
 
 def _suffix(given: Text) -> str:
@@ -232,6 +270,25 @@ def routing_domain(text: str) -> str:
     return domain if port is None else f"{domain}:{port}"
 
 
+def _server_name(given: Text) -> str:
+    """What a client may ask for in its TLS greeting: never an address (RFC 6066 section 3)."""
+    try:
+        parse_ip(given.text.removeprefix("[").removesuffix("]"))
+    except BadValue:
+        return domain_name(given.text)
+    raise BadValue(f"{shown(given.text)} is an address")
+
+
+def _host_and_port(given: Text) -> str:
+    host, port = host_and_port(given.text)
+    if port is None:
+        raise BadValue(f"{shown(given.text)} has no port from 1 to 65535")
+    try:
+        return join_port(str(parse_ip(host.removeprefix("[").removesuffix("]"))), port)
+    except BadValue:
+        return f"{_server_name(Text(host, given.place))}:{port}"
+
+
 def _nameserver(given: Text) -> str:
     address, port = address_and_port(given.text)
     return address if port is None else join_port(address, port)
@@ -278,6 +335,12 @@ _KINDS: Mapping[str, Callable[[Meta], Kind]] = {
     "listen": _fixed(
         "ADDRESS:PORT such as 0.0.0.0:25 or [::]:25", lambda given: join_port(*parse_listen(given.text))
     ),
+    "server_name": _fixed("a name such as mx.example.com", _server_name),
+    "host_and_port": _fixed("HOST:PORT such as proxy.example.com:5000 or 10.0.0.1:5000", _host_and_port),
+    "reports": _fixed("Ignore, LogThenRelay or LogThenDrop", _reports),
+    "credential": _fixed("a text of 1 to 255 octets", _credential),
+    "limit_name": _fixed("a name of your own, shared by the paths that are to share the limit", _limit_name),
+    "cipher_list": _fixed("a list of ciphers in OpenSSL's form", _cipher_list),
     "nameserver": _fixed("an address such as 127.0.0.1 or 127.0.0.1:53", _nameserver),
 }  # fmt: skip
 

@@ -53,6 +53,14 @@ class Table(Struct, frozen=True):
 
 Placed = Text | Items | Table
 
+
+def described(given: Placed) -> str:
+    """What stands here, for a fault."""
+    if isinstance(given, Text):
+        return "nothing" if given.is_null else shown(given.text)
+    return "a list" if isinstance(given, Items) else "a mapping"
+
+
 MOST_LEVELS = 50  # of lists and tables in one another; readers of values recurse
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 

@@ -1,6 +1,7 @@
 """Section `queues`: tenants, campaigns and the retry schedule of scheduled queues, in the model's helper layout."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -22,6 +23,37 @@ class MxHost(Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
+class RefreshStrategy(Enum):
+    """When the model asks anew what holds for a queue or a path."""
+
+    TTL = "Ttl"
+    EPOCH = "Epoch"
+
+
+class Shrinking(Enum):
+    """What of a message leaves memory for the spool while it waits."""
+
+    SHRINK_DATA_AND_META = "ShrinkDataAndMeta"
+    SHRINK_DATA = "ShrinkData"
+    NO_SHRINK = "NoShrink"
+
+
+class QueueStrategy(Enum):
+    """How the model keeps a scheduled queue in the order of time."""
+
+    SINGLETON_TIMER_WHEEL = "SingletonTimerWheel"
+    SINGLETON_TIMER_WHEEL_V2 = "SingletonTimerWheelV2"
+    TIMER_WHEEL = "TimerWheel"
+    SKIP_LIST = "SkipList"
+
+
+class ShrinkRule(Struct, frozen=True, kw_only=True):
+    """What leaves memory where a message waits for `interval` at least."""
+
+    interval: Duration
+    policy: Shrinking
+
+
 RetryInterval = Annotated[float, Meta(description="duration", ge=1.0, extra={"kind": "duration"})]
 MxList = Annotated[tuple[MxHost, ...], Meta(extra={"key": "protocol"})]
 UnknownTenant = Annotated[bool, Meta(extra={"kind": "unknown_tenant", "key": "unknown_tenant"})]
@@ -38,12 +70,33 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     mx_list: MxList = ()  # from protocol: {smtp: {mx_list: [...]}}; empty: the domain's MX
     reap_interval: Duration = 600.0
     provider_name: str | None = None
+    refresh_interval: Duration = 60.0
+    refresh_strategy: RefreshStrategy = RefreshStrategy.TTL
+    strategy: QueueStrategy = QueueStrategy.SINGLETON_TIMER_WHEEL
+    timerwheel_tick_interval: Duration | None = None
+    shrink_policy: tuple[ShrinkRule, ...] = ()
+
+
+class CampaignSettings(Struct, frozen=True, kw_only=True):
+    """`tenant.T.campaigns.C`.  overall_max_message_rate: over all queues of the tenant and the campaign together."""
+
+    overall_max_message_rate: Rate | None = None
 
 
 class TenantSettings(Struct, frozen=True, kw_only=True):
-    """One tenant.  options: queue parameters that hold for its mail (only those that were named)."""
+    """
+    One tenant.  options: queue parameters that hold for its mail (only those that were named).
+
+    domain_to_pool: sender's domain or `*.domain` → pool; where it says anything, mail of any other sender is refused.
+    require_authz: as whom one must have logged in to send for it; empty: it needs no login.
+    overall_max_message_rate: over all of its queues together.
+    """
 
     options: Mapping[str, object] = {}
+    domain_to_pool: Mapping[str, str] = {}
+    require_authz: tuple[str, ...] = ()
+    overall_max_message_rate: Rate | None = None
+    campaigns: Mapping[str, CampaignSettings] = {}
 
 
 class QueueRule(Struct, frozen=True, kw_only=True):

@@ -6,29 +6,60 @@ A configuration file with all that it includes → `Config`, or every fault with
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
+
+from msgspec import Struct
 
 from kumotwist.config.egress import EgressSettings
 from kumotwist.config.faults import ConfigFaults, Fault, Place
-from kumotwist.config.fields import BadValue
+from kumotwist.config.fields import BadValue, shown
 from kumotwist.config.kinds import domain_name
 from kumotwist.config.placed import Placed, Table, Text
-from kumotwist.config.read_egress import EgressReading, read_shaping
+from kumotwist.config.read_egress import EgressReading
 from kumotwist.config.read_listeners import read_listener_domains, read_listeners, read_tls
+from kumotwist.config.read_policy import read_policy
 from kumotwist.config.read_queues import QueuesReading, read_routing
+from kumotwist.config.read_shaping import read_shaping
 from kumotwist.config.reading import Reading, values_of
 from kumotwist.config.server import Config, DnsSettings, LogSettings, SpoolSettings
 
-__all__ = ["ConfigFaults", "Fault", "read_config"]
+__all__ = ["ConfigFaults", "Examined", "Fault", "examine", "read_config", "unanswered"]
 
 _SECTIONS = (
-    "spool", "logs", "dns", "esmtp_listeners", "listener_domains", "egress", "queues", "routing", "shaping", "tls",
+    "policy", "spool", "logs", "dns", "esmtp_listeners", "listener_domains", "egress", "queues", "routing", "shaping", "tls",
 )  # fmt: skip
 
 
+class Examined(Struct, frozen=True, kw_only=True):
+    """
+    What reading a configuration found.
+
+    config: None where there are faults.  doubts: what is wrong unless the policy says otherwise.  policy: the files of the
+    policy that it names, known also where there are faults.  own_events: events by which it asks the policy for values.
+    """
+
+    config: Config | None
+    faults: tuple[Fault, ...]
+    doubts: tuple[Fault, ...]
+    policy: tuple[str, ...]
+    own_events: tuple[str, ...]
+
+
 def read_config(path: str | os.PathLike[str]) -> Config:
-    """The whole configuration.  Raises ConfigFaults, with everything that is wrong in any of its files."""
+    """
+    The whole configuration.  Raises ConfigFaults, with everything that is wrong in any of its files.
+
+    Who loads its policy then asks `unanswered` what is still wrong.
+    """
+    found = examine(path)
+    if found.config is None:
+        raise ConfigFaults(found.faults)
+    return found.config
+
+
+def examine(path: str | os.PathLike[str]) -> Examined:
+    """The same without raising."""
     file = os.fspath(path)
     reading = Reading()
     document = reading.document(file)
@@ -36,10 +67,24 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         # A file that is just being written again is empty too: that must not end a running configuration.
         reading.faults.note(Place(file, 1, 1), "the file is empty, expected a mapping of sections")
     values = {} if document is None else _values(reading, reading.table(document, "configuration"))
-    if reading.faults:
-        raise ConfigFaults(reading.faults.in_order())
-    values.setdefault("hostname", own_name())
-    return Config(**values, files=tuple(dict.fromkeys(map(os.path.abspath, reading.faults.files))))
+    policy: tuple[str, ...] = values.get("policy", ())
+    said = reading.faults.in_order()
+    has_policy = bool(policy) or not reading.policy_is_whole
+    faults = tuple(fault for fault in said if not (fault.unless and has_policy))
+    # Half a policy says nothing of what the other half would answer.
+    doubts = tuple(fault for fault in said if fault.unless and has_policy and reading.policy_is_whole)
+    own_events = tuple(dict.fromkeys(event for _, _, event in reading.asked))
+    config = None
+    if not faults:
+        values.setdefault("hostname", own_name())
+        files = tuple(dict.fromkeys(map(os.path.abspath, (*reading.faults.files, *policy))))
+        config = Config(**values, files=files, doubts=doubts, own_events=own_events)
+    return Examined(config=config, faults=faults, doubts=doubts, policy=policy, own_events=own_events)
+
+
+def unanswered(doubts: tuple[Fault, ...], events: Container[str]) -> tuple[Fault, ...]:
+    """The doubts that are faults, with a policy that has handlers for these events."""
+    return tuple(fault for fault in doubts if fault.unless not in events)
 
 
 def own_name() -> str:
@@ -54,11 +99,14 @@ def _values(reading: Reading, root: Table) -> dict[str, Any]:
     """The fields of Config; those without a value in the file are left to their defaults."""
     named = reading.settings(Config, root, "the configuration", leave=_SECTIONS)
     values = values_of({key: setting for key, setting in named.items() if setting.value is not None})
-    given = {key: entry.value for key, entry in root.entries.items() if key in _SECTIONS}
+    given = {key: entry.value for key in _SECTIONS if (entry := reading.entry(root, key, Config)) is not None}
     for key, read in _READERS.items():
         if key in given:
             values[key] = read(reading, given[key])
     values |= _egress_and_queues(reading, given, root.place)
+    for place, name, event in reading.asked:
+        what = f"{name}: nobody answers {shown(event)}, expected a handler for it in the policy"
+        reading.faults.note(place, what, unless=event)
     return values
 
 
@@ -72,6 +120,7 @@ def _egress_and_queues(reading: Reading, given: Mapping[str, Placed], place: Pla
 
 
 _READERS: Mapping[str, Any] = {
+    "policy": read_policy,
     "spool": lambda reading, given: reading.struct(SpoolSettings, given, "spool"),
     "logs": lambda reading, given: reading.struct(LogSettings, given, "logs"),
     "dns": lambda reading, given: reading.struct(DnsSettings, given, "dns"),

@@ -16,10 +16,11 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 from kumotwist.config.awaited import AWAITED
-from kumotwist.config.faults import Broken, FaultList, Place
+from kumotwist.config.faults import Broken, FaultList, Noted, Place
 from kumotwist.config.fields import BadValue, Networks, nearest, parse_networks, shown, shown_file
+from kumotwist.config.forms import form_of
 from kumotwist.config.kinds import Kind, kind_of
-from kumotwist.config.placed import Entry, Items, Placed, Table, Text, has_controls
+from kumotwist.config.placed import Entry, Items, Placed, Table, Text, described, has_controls
 from kumotwist.config.placed_json import read_json
 from kumotwist.config.placed_toml import read_toml
 from kumotwist.config.placed_yaml import read_yaml
@@ -96,6 +97,8 @@ class Reading:
 
     def __init__(self) -> None:
         self.faults = FaultList()
+        self.policy_is_whole = True  # every one of its files is there
+        self.asked: list[tuple[Place, str, str]] = []  # see asks_policy
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -164,18 +167,26 @@ class Reading:
     def note(self, at: Placed | Entry, name: str, what: str) -> None:
         self.faults.note(at.place, f"{name}: {what}")
 
+    def asks_policy(self, at: Placed, name: str, event: str) -> None:
+        """The value of a parameter is left to the policy's handlers for an event; whether there are any is not known here."""
+        self.asked.append((at.place, name, event))
+
     @staticmethod
     def is_awaited(key: str, whose: Any) -> bool:
         """Whether a parameter is known and not there yet."""
         return key in AWAITED.get(whose, ())
+
+    def entry(self, table: Table, key: str, whose: Any) -> Entry | None:
+        """What stands under a key that the caller reads himself; None if it is not there, or awaited and so refused."""
+        return None if self.is_awaited(key, whose) else table.entries.get(key)
 
     def unknown(self, key: str, entry: Entry, where: str, known: Collection[str], awaited: Any = None) -> None:
         """A key that nobody asked for: awaited, mistyped, or neither."""
         if self.is_awaited(key, awaited):
             self.faults.note(entry.place, f"{key} is not implemented yet")
             return
-        meant = nearest(key, known)
-        names = sorted(set(known))
+        names = sorted({name for name in known if not self.is_awaited(name, awaited)})
+        meant = nearest(key, names)
         one = "one of " if len(names) > 1 else ""
         expected = f"{one}{', '.join(names)}" if len(names) <= _MOST_LISTED else "one of its parameters"
         hint = f"did you mean {shown(meant)}?" if meant else f"expected {expected}"
@@ -220,6 +231,9 @@ class Reading:
         fields = fields_of(cls)
         found: Settings = {}
         for key, entry in table.entries.items():
+            if self.is_awaited(key, awaited or cls):
+                self.unknown(key, entry, where, (), awaited or cls)
+                continue
             if key in leave:
                 continue
             field = fields.get(key)
@@ -240,6 +254,19 @@ class Reading:
         """A whole Struct; what is faulty or not named has its default."""
         return cls(**values_of(self.settings(cls, self.table(given, where), where, leave=leave)))
 
+    def whole(self, cls: type[S], given: Placed, where: str) -> S | Unfit:
+        """A whole Struct that has parameters without a default; UNFIT where one of those is missing or faulty."""
+        table = self.table(given, where)
+        settings = self.settings(cls, table, where)
+        needed = {key: field for key, field in fields_of(cls).items() if field.default is NODEFAULT}
+        if isinstance(given, Table):
+            for key in needed:
+                if key not in table.entries:
+                    self.note(table, where, f"{key} is missing")
+        if any(field.name not in settings for field in needed.values()):
+            return UNFIT
+        return cls(**values_of(settings))
+
     def scalar(self, kind: Kind, given: Placed, name: str) -> Any:
         """One value of that kind, or UNFIT."""
         if not isinstance(given, Text) or given.is_null:
@@ -255,6 +282,15 @@ class Reading:
     def value(self, wanted: Any, given: Placed, name: str) -> Any:
         """What an annotation wants, or UNFIT; of a list or a mapping, what fits in it."""
         origin, arguments = get_origin(wanted), get_args(wanted)
+        form = form_of(wanted)
+        if form is not None:
+            try:
+                return form(self, given, name)
+            except Noted:
+                return UNFIT
+        kind = kind_of(wanted)
+        if kind is not None:
+            return self.scalar(kind, given, name)
         if wanted is Networks:
             return self._networks(given, name)
         if wanted is object or wanted is Any:
@@ -264,11 +300,9 @@ class Reading:
             return tuple(value for value in found if value is not UNFIT)
         if origin is not None and issubclass_of(origin, Mapping):
             return self._mapping(arguments, given, name)
-        if issubclass_of(wanted, Struct):
-            return self.struct(wanted, given, name)
-        kind = kind_of(wanted)
-        assert kind is not None, wanted
-        return self.scalar(kind, given, name)
+        assert issubclass_of(wanted, Struct), wanted
+        needed = any(field.default is NODEFAULT for field in fields_of(wanted).values())
+        return self.whole(wanted, given, name) if needed else self.struct(wanted, given, name)
 
     def _mapping(self, arguments: tuple[Any, ...], given: Placed, name: str) -> dict[str, Any]:
         key_kind = kind_of(arguments[0])
@@ -315,13 +349,6 @@ def _core(text: str) -> bool | int | float | str:
 def issubclass_of(wanted: Any, base: type) -> bool:
     """issubclass for what may be no class."""
     return isinstance(wanted, type) and issubclass(wanted, base)
-
-
-def described(given: Placed) -> str:
-    """What stands here, for a fault."""
-    if isinstance(given, Text):
-        return "nothing" if given.is_null else shown(given.text)
-    return "a list" if isinstance(given, Items) else "a mapping"
 
 
 def values_of(settings: Settings) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from kumotwist.config.egress import EgressSettings, ShapingSettings
+from kumotwist.config.egress import EgressSettings
+from kumotwist.config.faults import Fault
 from kumotwist.config.fields import DomainText, FilePath, FreeSpace, HeaderName, Size
 from kumotwist.config.listeners import ListenerDomains, ListenerSettings
 from kumotwist.config.queues import QueuesSettings
 from kumotwist.config.routing import RoutingRule
+from kumotwist.config.shaping import ShapingSettings
 
 SpoolKind = Annotated[str, Meta(extra={"kind": "choice", "of": ("rocksdb", "local_disk")})]
 Compression = Annotated[str, Meta(extra={"kind": "choice", "of": ("zstd", "none")})]
@@ -21,6 +23,7 @@ RecordName = Annotated[str, Meta(extra={"kind": "choice", "of": (
 )})]  # fmt: skip
 Nameserver = Annotated[str, Meta(extra={"kind": "nameserver"})]
 NotInFiles = Annotated[tuple[str, ...], Meta(extra={"key": ""})]
+Doubts = Annotated[tuple[Fault, ...], Meta(extra={"key": ""})]
 Suffix = Annotated[str, Meta(extra={"kind": "suffix"})]
 SegmentDuration = Annotated[float, Meta(ge=1.0, extra={"kind": "duration"})]
 AnswerTime = Annotated[float, Meta(ge=0.001, extra={"kind": "duration"})]
@@ -73,10 +76,17 @@ class TlsSettings(Struct, frozen=True, kw_only=True):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """A whole valid configuration.  files: all that it was read from, as absolute names: what to watch for changes."""
+    """
+    A whole valid configuration.
+
+    policy: the absolute names of its policy files, in order.  files: all that it was read from, the policy among them, as
+    absolute names: what to watch for changes.  doubts: what is wrong with it unless the policy says otherwise
+    (`config.read.unanswered`).  own_events: events, beside the known ones, by which it asks the policy for values.
+    """
 
     hostname: DomainText
     node_id: str | None = None
+    policy: tuple[str, ...] = ()
     spool: SpoolSettings = SpoolSettings()
     logs: LogSettings = LogSettings()
     dns: DnsSettings = DnsSettings()
@@ -88,3 +98,5 @@ class Config(Struct, frozen=True, kw_only=True):
     shaping: ShapingSettings = ShapingSettings()
     tls: TlsSettings = TlsSettings()
     files: NotInFiles = ()
+    doubts: Doubts = ()
+    own_events: NotInFiles = ()

@@ -1,8 +1,9 @@
 """
 One mail transaction, as what was heard of it; and what follows from that for each recipient.  Pure.
 
-Replies come in the order of their commands: RSET (if it was sent), MAIL, one for each recipient, DATA; then the one to
-the end of the message.  There may be fewer: the dialogue stopped, or broke.
+Replies come in the order of their commands: RSET (if it was sent), MAIL, one for each recipient, DATA (unless the message
+goes in a chunk); then the one to the end of the message, in LMTP one for each recipient who was accepted.  There may be
+fewer: the dialogue stopped, or broke.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,31 +19,35 @@ Decided = list[tuple[Verdict, Mailbox, Reply]]
 
 
 @lru_cache(maxsize=512)
-def _stages(recipients: int, rset: bool) -> tuple[Stage, ...]:
-    """What the replies answer, in their order."""
+def _stages(recipients: int, rset: bool, chunked: bool, ends: int) -> tuple[Stage, ...]:
+    """What the replies answer, in their order.  ends: how many there may be to the message."""
     first = (Stage.RSET, Stage.MAIL) if rset else (Stage.MAIL,)
-    return (*first, *[Stage.RCPT] * recipients, Stage.DATA, Stage.DOT)
+    last = (Stage.BDAT,) if chunked else (Stage.DATA, *[Stage.DOT] * ends)
+    return (*first, *[Stage.RCPT] * recipients, *last)
 
 
 class Batch:
     """
     recipients: whom the transaction is for.  answers and judgements: what was heard, and what it means, in order.
 
-    rset: it begins with RSET.  sent: a message was written, with somebody to get it.  smooth: all went as hoped so far.
-    fault: what broke the dialogue, as a reply that nobody said.
+    rset: it begins with RSET.  chunked: the message goes with BDAT instead of DATA.  sent: a message was written, with
+    somebody to get it.  smooth: all went as hoped so far.  fault: what broke the dialogue, as a reply that nobody said.
     """
 
-    __slots__ = ("_rcpt", "_stages", "answers", "fault", "judgements", "recipients", "rset", "sent", "smooth")
+    __slots__ = ("_rcpt", "_stages", "answers", "chunked", "fault", "judgements", "recipients", "rset", "sent", "smooth")
 
-    def __init__(self, recipients: Sequence[Mailbox], *, rset: bool) -> None:
+    shared = True  # one reply is about all whom the peer took
+
+    def __init__(self, recipients: Sequence[Mailbox], *, rset: bool, chunked: bool = False) -> None:
         self.recipients = recipients
         self.rset = rset
+        self.chunked = chunked
         self.answers: list[Reply] = []
         self.judgements: list[Judgement] = []
         self.sent = False
         self.smooth = True
         self.fault: Reply | None = None
-        self._stages = _stages(len(recipients), rset)
+        self._stages = _stages(len(recipients), rset, chunked, 1)
         self._rcpt = 2 if rset else 1  # the place of the first reply to RCPT
 
     def hear(self, answers: Sequence[Reply]) -> None:
@@ -71,13 +76,25 @@ class Batch:
         """Whether there is a sender and at least one recipient that the peer takes."""
         if self.smooth:
             return len(self.judgements) > self._rcpt
-        of_recipients = self.judgements[self._rcpt : self._rcpt + len(self.recipients)]
-        return self.refusal is None and any(judgement.verdict is None for judgement in of_recipients)
+        return self.refusal is None and self.accepted > 0
+
+    @property
+    def accepted(self) -> int:
+        """How many recipients the peer took."""
+        of_recipients = self.judgements[self._rcpt : self._about_message]
+        return sum(judgement.verdict is None for judgement in of_recipients)
+
+    @property
+    def _about_message(self) -> int:
+        """The place of the first reply that is about the message: to DATA, or to its chunk."""
+        return self._rcpt + len(self.recipients)
 
     @property
     def peer_is_ready(self) -> bool:
         """Whether the peer now waits for a message, be there anybody to get it or not."""
-        return len(self.judgements) == len(self._stages) - 1 and self.goes_on
+        if self.chunked:  # it does whenever it took somebody
+            return self.anybody and self.last_word is None
+        return len(self.judgements) == self._about_message + 1 and self.goes_on
 
     @property
     def last_word(self) -> Reply | None:
@@ -94,19 +111,46 @@ class Batch:
         """Whether the message was taken: the peer is then as it was before."""
         return len(self.judgements) == len(self._stages) and self.judgements[-1].verdict is Verdict.DELIVERED
 
-    def for_the_rest(self) -> tuple[Verdict, Reply]:
+    def fate(self, nth: int) -> tuple[Verdict, Reply]:
         """
-        What holds for recipients of whom the peer said nothing bad: its answer to the message, or the fault.
+        What becomes of the nth recipient whom the peer took, or of whom it said nothing: its answer to the message, or the fault.
 
         Where the connection broke, a 421 that came first says why better than the break does.
         """
-        of_message = len(self._stages) - 2
-        if len(self.answers) > of_message and (verdict := self.judgements[-1].verdict) is not None:
+        if len(self.answers) > self._about_message and (verdict := self.judgements[-1].verdict) is not None:
             return verdict, self.answers[-1]
+        return self._broken()
+
+    def _broken(self) -> tuple[Verdict, Reply]:
         fault = self.last_word
         if fault is None:
             raise RuntimeError("a transaction that ended without an answer")  # ours: nothing may be concluded from it
         return Verdict.POSTPONED, fault
+
+
+class LmtpBatch(Batch):
+    """The same in LMTP: after the end of the message each recipient who was accepted gets a reply, in order (RFC 2033)."""
+
+    __slots__ = ()
+
+    shared = False
+
+    def __init__(self, recipients: Sequence[Mailbox], *, rset: bool) -> None:
+        super().__init__(recipients, rset=rset)
+        self._stages = _stages(len(recipients), rset, False, len(recipients))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every recipient's reply has come and said yes."""
+        return self.smooth and len(self.judgements) == self._about_message + 1 + self.accepted
+
+    def fate(self, nth: int) -> tuple[Verdict, Reply]:
+        """As the parent's; the reply that is about this recipient, where it came."""
+        place = self._about_message + 1 + nth
+        if place < len(self.answers) and (verdict := self.judgements[place].verdict) is not None:
+            return verdict, self.answers[place]
+        refused = None if self.fault is not None else super().fate(nth)  # DATA, or the message before its end
+        return self._broken() if refused is None or refused[0] is Verdict.DELIVERED else refused
 
 
 def conclude(batch: Batch, retried: Collection[Mailbox] = ()) -> tuple[Decided, list[tuple[Mailbox, Reply]]]:
@@ -115,22 +159,24 @@ def conclude(batch: Batch, retried: Collection[Mailbox] = ()) -> tuple[Decided, 
 
     retried: such of the transaction before; from them a bare 452 or 552 is no longer taken for that.
     A recipient's own refusal stands whatever became of the message (in the model a later refusal of the message replaces it).
+    Whom the peer put off for a reason of their own waits as told (in the model they ride along with those who were too many).
     """
-    if batch.smooth and batch.complete:
+    if batch.smooth and batch.shared and batch.complete:
         return [(Verdict.DELIVERED, recipient, batch.answers[-1]) for recipient in batch.recipients], []
     if (refusal := batch.refusal) is not None:
         verdict, answer = refusal
         return [(verdict, recipient, answer) for recipient in batch.recipients], []
     decided: Decided = []
     too_many: list[tuple[Mailbox, Reply]] = []
-    rest: tuple[Verdict, Reply] | None = None
+    taken = 0  # recipients so far of whom the peer said nothing bad
     accepted = False
     for place, recipient in enumerate(batch.recipients, batch._rcpt):
         own = batch.judgements[place].verdict if place < len(batch.judgements) else None
         if own is None:
             accepted = accepted or place < len(batch.judgements)
-            rest = rest or batch.for_the_rest()
-            decided.append((rest[0], recipient, rest[1]))
+            verdict, answer = batch.fate(taken)
+            decided.append((verdict, recipient, answer))
+            taken += 1
             continue
         answer = batch.answers[place]
         why = Excess.NO if place == batch._rcpt else excess(answer)

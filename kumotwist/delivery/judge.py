@@ -39,14 +39,24 @@ _SCOPE = {
     Stage.BANNER: Scope.CONNECTION,
     Stage.EHLO: Scope.CONNECTION,
     Stage.STARTTLS: Scope.CONNECTION,
+    Stage.AUTH: Scope.CONNECTION,
     Stage.RSET: Scope.MESSAGE,
     Stage.MAIL: Scope.MESSAGE,
     Stage.RCPT: Scope.RECIPIENT,
     Stage.DATA: Scope.MESSAGE,
     Stage.DOT: Scope.MESSAGE,
+    Stage.BDAT: Scope.MESSAGE,
     Stage.QUIT: Scope.CONNECTION,
 }
-_ONLY_GOOD = {Stage.BANNER: 220, Stage.EHLO: 250, Stage.STARTTLS: 220, Stage.DATA: 354}  # elsewhere each 2xx is
+_ONLY_GOOD = {  # elsewhere each 2xx is
+    Stage.BANNER: 220,
+    Stage.EHLO: 250,
+    Stage.STARTTLS: 220,
+    Stage.AUTH: 235,
+    Stage.DATA: 354,
+}
+_ENDS_MESSAGE = (Stage.DOT, Stage.BDAT)
+_NO_SUCH_COMMAND = range(500, 505)  # RFC 5321 section 4.2.2: unknown, not implemented, out of order, not like this
 
 
 def judge(answer: Reply, stage: Stage) -> Judgement:
@@ -59,7 +69,7 @@ def _judge(code: int, stage: Stage) -> Judgement:
     scope = _SCOPE[stage]
     good = code == _ONLY_GOOD[stage] if stage in _ONLY_GOOD else 200 <= code <= 299
     if good:
-        return Judgement(Verdict.DELIVERED if stage is Stage.DOT else None, scope, closes=stage is Stage.QUIT)
+        return Judgement(Verdict.DELIVERED if stage in _ENDS_MESSAGE else None, scope, closes=stage is Stage.QUIT)
     if scope is Scope.CONNECTION:
         return Judgement(Verdict.POSTPONED, scope, closes=True)
     if code == 421:  # RFC 5321 section 3.8: the peer closes, whatever was asked
@@ -67,6 +77,10 @@ def _judge(code: int, stage: Stage) -> Judgement:
     if code < 400:
         # A 2xx to DATA, a 3xx elsewhere: the peer is at another place in the dialogue than we are.  Nothing was
         # delivered (the model takes 250 to DATA for a delivery), and what the next reply answers cannot be known.
+        return Judgement(Verdict.POSTPONED, scope, closes=True)
+    if stage is Stage.BDAT and code in _NO_SUCH_COMMAND:
+        # It offered CHUNKING and does not know BDAT (something between us takes it away, say).  That is nothing about the
+        # message, and what it made of the octets that followed the command is anybody's guess.
         return Judgement(Verdict.POSTPONED, scope, closes=True)
     if stage is Stage.RSET:
         # It says nothing of the message, so it never bounces one (in the model a 5xx does).
@@ -77,6 +91,11 @@ def _judge(code: int, stage: Stage) -> Judgement:
 
 
 _TOO_MANY = EnhancedCode(4, 5, 3)
+
+
+def lacks_chunking(answer: Reply) -> bool:
+    """Whether a reply to BDAT says that the peer, whatever it offered, cannot do it."""
+    return answer.code in _NO_SUCH_COMMAND
 
 
 class Excess(Enum):

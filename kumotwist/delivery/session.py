@@ -5,46 +5,53 @@ One delivery session's whole life: take a message, find the hosts, connect, send
 once: it was tried (`settle`), or it was not (`give_back`), and then nothing is counted.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from kumotwist.config.egress import PathSettings
-from kumotwist.delivery.opening import ESMTP, Connection, HandshakeFailed, HostFailed, SourceUnplumbed, open_connection
+from kumotwist.config.fields import format_duration
+from kumotwist.delivery.broken import BrokenOffers, Offer
+from kumotwist.delivery.hosts import Hosts
+from kumotwist.delivery.in_hand import InHand
+from kumotwist.delivery.keys import AskPolicy
+from kumotwist.delivery.means import Dropped, Means, WentOn
+from kumotwist.delivery.opening import (
+    Connection,
+    HostFailed,
+    SourceUnplumbed,
+    Why,
+    open_connection,
+    patience_of,
+)
 from kumotwist.delivery.plan import Address, Hopeless, Resolver, in_clear, make_plan
+from kumotwist.delivery.proxy import sends_from
 from kumotwist.delivery.sending import Sending
 from kumotwist.delivery.stop import Stop
 from kumotwist.delivery.supply import Supply
 from kumotwist.delivery.tls import Trust
-from kumotwist.delivery.tls_policy import clear_after_failure
-from kumotwist.delivery.wire import Reactor, ShutDown
-from kumotwist.mail.disposition import Attempt, Outcome, Verdict
+from kumotwist.delivery.tls_policy import broken_tls_remembered, clear_after_failure
+from kumotwist.delivery.watchdog import UNTROUBLED, Phase, Watchdog, watchdog_patience
+from kumotwist.delivery.wire import ClientWire, Reactor, ShutDown
+from kumotwist.mail.disposition import Attempt, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
-from kumotwist.mail.reply import INTERNAL, Reply
+from kumotwist.mail.reply import EnhancedCode, Reply
+from kumotwist.smtp.client_session import ClientSession
 
 T = TypeVar("T")
 
 UNPLUMBED_REST = 30.0  # seconds that a message waits where nobody asked to be told of a source without its address
-UNREADABLE_REST = 60.0  # seconds that a message waits whose envelope the spool cannot read just now
+CHUNKING_REST = 3600.0  # seconds for which a site that could not do BDAT gets DATA
 
-
-class _Means(Struct, frozen=True, kw_only=True):
-    """What a session works with, beside its supply: see `deliver`."""
-
-    reactor: Reactor
-    resolver: Resolver
-    trust: Trust
-    hostname: str
-    draw: Callable[[], float]
-    session_id: Callable[[], str]
-    stop: Stop
-    source_unplumbed: Callable[[str], None] | None
+_STUCK = EnhancedCode(4, 4, 1)
+_REASONS = {
+    Phase.CONNECTION_RATE_THROTTLED: Reason.CONNECTION_RATE_THROTTLE,
+    Phase.MESSAGE_RATE_THROTTLED: Reason.MESSAGE_RATE_THROTTLE,
+}
 
 
 async def deliver(
@@ -57,19 +64,29 @@ async def deliver(
     draw: Callable[[], float],
     session_id: Callable[[], str],
     stop: Stop,
+    broken: BrokenOffers | None = None,
+    ask_policy: AskPolicy | None = None,
     source_unplumbed: Callable[[str], None] | None = None,
+    proxy_unhealthy: Callable[[str], None] | None = None,
+    went_on: WentOn | None = None,
+    dropped: Dropped | None = None,
 ) -> None:
     """
     Deliver what the supply has until it has no more, the connection has served its time, or we are told to stop.
 
     hostname: for EHLO, where neither path nor source names something else.  draw: uniform in [0, 1).
-    session_id: makes a new one for each connection.  source_unplumbed: told the source whose address is not on this machine.
+    session_id: makes a new one for each connection.  broken: what sites offer and cannot do; one for all sessions.
+    ask_policy: answers for keys that the policy has.  source_unplumbed: told the source whose address is not on this
+    machine.  proxy_unhealthy: told the source whose proxy does not do its part.
+    went_on: told of an attempt after which the message, with the recipients that are left in it, is tried with the next
+    host at once, uncounted; without it no message is (`try_next_host_on_transport_error`).
+    dropped: gets the message of a session that was stuck, why, and the seconds it is to wait; else it is given back.
     Cancelled: the connection is closed at once.  Fails only with what broke in us; the message in hand is answered for
     even then.
     """
     if stop.given:
         return
-    means = _Means(
+    means = Means(
         reactor=reactor,
         resolver=resolver,
         trust=trust,
@@ -77,15 +94,14 @@ async def deliver(
         draw=draw,
         session_id=session_id,
         stop=stop,
+        broken=broken or BrokenOffers(),
+        ask_policy=ask_policy,
         source_unplumbed=source_unplumbed,
+        proxy_unhealthy=proxy_unhealthy,
+        went_on=went_on,
+        dropped=dropped,
     )
-    session = _Session(supply, means)
-    stop.listen(session.hear_stop)
-    try:
-        await session.run()
-    finally:
-        stop.forget(session.hear_stop)
-        session.close()
+    await _Session(supply, means).live()
 
 
 class _Stopped(Exception):
@@ -93,56 +109,86 @@ class _Stopped(Exception):
 
 
 class _Session:
-    """What one session has in hand: at most one message, at most one connection, and the addresses not yet tried."""
+    """What one session has in hand: at most one message, at most one connection, and the hosts not yet tried."""
 
     log = Logger()
 
-    def __init__(self, supply: Supply, means: _Means) -> None:
+    def __init__(self, supply: Supply, means: Means) -> None:
         self._supply = supply
         self._means = means
         self._path = supply.path  # what holds when a session begins, holds until it ends
         self._settings = self._path.settings
-        self._addresses: deque[Address] = deque()
-        self._failures: list[str] = []  # why addresses that were tried would not do
+        self._hand = InHand(supply, self._path, means)
+        self._hosts = Hosts(self._settings.reconnect_strategy)
         self._connection: Connection | None = None
-        self._message: Message | None = None
-        self._sending: Sending | None = None  # of that message, while it is sent
         self._tried = 0  # messages, by this session
+        self._nowhere = False  # there is no source, or no plan, to connect with
         self._waiting_for: Deferred[Any] | None = None  # what a stop interrupts
         self._grace: IDelayedCall | None = None
+        # For the watchdog.
+        self._phase = Phase.STARTING
+        self._wire: ClientWire | None = None  # the last one, made or in the making
+        self._session_id = "none"
+        self._began = means.reactor.seconds()
+        self._stuck: Reply | None = None
+        self._running: Deferred[None] | None = None
 
-    async def run(self) -> None:
-        """The whole life."""
+    async def live(self) -> None:
+        """From the beginning to the end, whatever that is."""
+        means = self._means
+        means.stop.listen(self._hear_stop)
+        watchdog = Watchdog(means.reactor, watchdog_patience(self._settings), self._where, self._end_stuck)
+        self._running = Deferred.fromCoroutine(self._run())
         try:
-            self._message = self._supply.next_message()
-            if self._message is None or not await self._plan():
+            await self._running
+        except CancelledError:
+            if self._stuck is None:
+                raise
+        finally:
+            watchdog.stop()
+            means.stop.forget(self._hear_stop)
+            self._close()
+
+    async def _run(self) -> None:
+        hand = self._hand
+        try:
+            if not await self._begin():
                 return
             allowed = False
-            while self._message is not None:
+            while hand.message is not None:
                 if not await self._connected() or not (allowed or await self._may_send()):
                     break
                 allowed = not await self._send()  # not sent: the kept connection was dead, and the next one is for this message
-                if self._message is None:
+                if hand.message is None:
                     await self._take_next()
             await self._part()
         except _Stopped:
-            self._give_back(Reason.DISPATCHER_DROP)
+            hand.give_back(Reason.DISPATCHER_DROP)
             await self._part()
         except CancelledError:
             raise
         except Exception as fault:
             # Our own bug, which the owner of the session gets to see.  The message counts an attempt: it may be the cause.
-            self._answer_for_bug(fault)
+            hand.answer_for_bug(fault, self._attempt)
             raise
 
     # The steps of it.  Each leaves either the message in hand, or the message answered for.
+
+    async def _begin(self) -> bool:
+        """Have a message and know where to; or a connection too, before there is a message, if the path wants that."""
+        if not self._settings.aggressive_connection_opening:
+            return self._hand.take() and await self._plan()
+        if not await self._plan() or not await self._connected():
+            return False
+        await self._take_next()
+        return True
 
     async def _plan(self) -> bool:
         """Find out where to connect to."""
         means = self._means
         plan = await self._wait(Deferred.fromCoroutine(make_plan(self._path, means.resolver, means.draw)))
         if not isinstance(plan, Hopeless):
-            self._addresses.extend(plan)
+            self._hosts.plan(plan)
             return True
         await self._settle_unsent(plan.verdict, plan.reply, Attempt(site=self._path.name, egress_source=self._path.source.name))
         self._supply.dispose_all(plan.verdict, plan.reply, plan.reason)
@@ -153,37 +199,42 @@ class _Session:
         if self._connection is not None:
             if self._connection.wire.check():
                 return True
-            if not self._connection.used:
-                self._failures.append(f"{self._connection.address}: {self._connection.wire.broken}")
-            self._connection = None
-        while self._addresses:
-            address = self._addresses.popleft()
-            if self._of_other_family(address):
-                self._failures.append(f"{address}: not of the family of source address {self._path.source.source_address}")
-            elif not await self._throttle(self._supply.may_connect, Reason.CONNECTION_RATE_THROTTLE):
+            self._lose()
+        while self._hosts:
+            address = self._hosts.next()
+            if (source_address := self._of_other_family(address)) is not None:
+                self._hosts.failed(HostFailed(f"{address}: not of the family of source address {source_address}"))
+            elif not await self._throttle(self._supply.may_connect, Phase.CONNECTION_RATE_THROTTLED):
                 return False
             elif await self._open(address):
                 return True
-            elif self._message is None:
+            elif self._nowhere:
                 return False
         await self._give_up_hosts()
         return False
 
-    def _of_other_family(self, address: Address) -> bool:
-        source_address = self._path.source.source_address
-        return source_address is not None and (":" in source_address) != (":" in address.ip)
+    def _of_other_family(self, address: Address) -> str | None:
+        """The address that we send from, if nothing of this family can be reached from there."""
+        source_address = sends_from(self._path.source)
+        return source_address if source_address is not None and (":" in source_address) != (":" in address.ip) else None
+
+    def _lose(self) -> None:
+        """The connection is of no more use.  One that served leaves it to the path where to go; another was a failed host."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if connection.used:
+            self._hosts.lost(connection.address)
+        else:
+            self._hosts.failed(HostFailed(f"{connection.address}: {connection.wire.broken}"))
 
     async def _open(self, address: Address) -> bool:
         """Connect to one address; False with the message in hand: try the next."""
         means = self._means
-        opening = open_connection(
-            self._path,
-            address,
-            reactor=means.reactor,
-            trust=means.trust,
-            hostname=means.hostname,
-            session_id=means.session_id(),
-        )
+        self._phase = Phase.ATTEMPTING_CONNECTION
+        self._wire = wire = ClientWire(means.reactor, ClientSession(), patience_of(self._settings))
+        self._session_id = means.session_id()
+        opening = open_connection(wire, self._path, address, means, self._session_id, self._settings.enable_tls)
         try:
             self._connection = await self._wait(Deferred.fromCoroutine(opening))
         except SourceUnplumbed as fault:
@@ -191,72 +242,108 @@ class _Session:
             return False
         except HostFailed as fault:
             self.log.debug("{path}: {fault}", path=self._path.name, fault=str(fault))
-            self._failures.append(str(fault))
-            if isinstance(fault, HandshakeFailed) and clear_after_failure(self._settings.enable_tls):
-                # On a new connection: what two ends that disagree on TLS make of further bytes on the old one is
-                # anybody's guess (the model goes on there).
-                self._addresses.appendleft(in_clear(address))
+            self._hosts.failed(fault)
+            self._learn(fault, address)
             return False
-        self._failures.clear()
+        self._hosts.succeeded()
         self._supply.connected()
         return True
+
+    def _learn(self, fault: HostFailed, address: Address) -> None:
+        """What a failed host means for this one and the others."""
+        means, settings = self._means, self._settings
+        mode = settings.enable_tls
+        if fault.why in (Why.HANDSHAKE, Why.GREETING):
+            if (remembered := broken_tls_remembered(mode, settings)) > 0.0:
+                means.broken.note(self._path.name, Offer.STARTTLS, means.reactor.seconds() + remembered)
+            if clear_after_failure(mode, settings, handshake=fault.why is Why.HANDSHAKE):
+                # On a new connection: what two ends that disagree on TLS make of further bytes on the old one is
+                # anybody's guess (the model goes on there).
+                self._hosts.again(in_clear(address))
+        elif fault.why in (Why.PROXY, Why.PROXY_SOURCE):
+            self._hosts.clear()  # the way to all of them leads through the same proxy
+            if means.proxy_unhealthy is not None:
+                means.proxy_unhealthy(self._path.source.name)
 
     def _lack_source(self, fault: SourceUnplumbed) -> None:
         """No host can be reached from here, which is no fault of the message: another source may have it."""
         self.log.debug("{path}: {fault}", path=self._path.name, fault=str(fault))
+        self._nowhere = True
         rest = 0.0
         if self._means.source_unplumbed is None:
             rest = UNPLUMBED_REST
         else:
             self._means.source_unplumbed(self._path.source.name)
-        self._give_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED, rest)
+        self._hand.give_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED, rest)
 
     async def _give_up_hosts(self) -> None:
         """There is no further address.  Where something was sent, that is only the end of this session's plan."""
-        if self._tried:
-            self._give_back(Reason.PEER_CLOSED_CONNECTION)
+        if self._tried and not self._hand.told:
+            self._hand.give_back(Reason.PEER_CLOSED_CONNECTION)
             return
-        text = f"{INTERNAL}failed to connect to any candidate hosts: {', '.join(self._failures)}"
-        await self._settle_unsent(Verdict.POSTPONED, Reply(400, None, text), self._no_attempt)
-        self._supply.connection_failed()
+        await self._settle_unsent(Verdict.POSTPONED, self._hosts.in_vain(self._settings.enable_tls), self._hand.no_attempt)
+        if not self._tried:
+            self._supply.connection_failed()
 
     async def _may_send(self) -> bool:
-        return await self._throttle(self._supply.may_send, Reason.MESSAGE_RATE_THROTTLE)
+        return await self._throttle(self._supply.may_send, Phase.MESSAGE_RATE_THROTTLED)
 
-    async def _throttle(self, spend: Callable[[], float], reason: Reason) -> bool:
+    async def _throttle(self, spend: Callable[[], float], phase: Phase) -> bool:
         """Wait here, message in hand, for a limit that frees soon; else everything on this path waits where it came from."""
         if self._means.stop.given:
             raise _Stopped
         while (delay := spend()) > 0.0:
             if delay >= self._settings.idle_timeout:
-                self._give_back(reason, delay)
+                reason = _REASONS[phase]
+                self._hand.give_back(reason, delay)
                 self._supply.throttled(reason, delay)
                 return False
+            self._phase = phase
             await self._wait(self._sleep(delay))
         return True
 
     async def _send(self) -> bool:
-        """Send the message in hand; False: it is still there, since the connection had ended before."""
-        message, connection = self._message, self._connection
+        """Send the message in hand; False: it is still there, to be sent on another connection."""
+        hand, connection = self._hand, self._connection
+        message = hand.message
         if message is None or connection is None:
             raise RuntimeError("nothing to send, or nothing to send it on")  # ours
+        self._phase = Phase.DELIVERING_MESSAGE
         content = await self._read(message)
         if content is None:
             return True
         if not connection.wire.check():
             return False
-        self._sending = sending = Sending(connection, message, content, self._settings)
+        hand.sending = sending = Sending(connection, message, content, self._settings)
         await sending.run()
         if sending.not_tried:
-            self._sending = None
+            hand.sending = None
             if self._means.stop.given:
                 raise _Stopped
             return False
         self._tried += 1
-        self._settle(connection.attempt, sending.outcomes)
-        if sending.batch is not None and sending.batch.last_word is not None:
-            await connection.wire.part()
-        return True
+        if sending.last_word is None:
+            hand.settle(connection.attempt, sending.outcomes)
+            return True
+        return await self._after_last_word(sending, connection)
+
+    async def _after_last_word(self, sending: Sending, connection: Connection) -> bool:
+        """The connection ended with the message; there may be another host for what is left of it."""
+        if sending.chunking_broke:
+            self._means.broken.note(self._path.name, Offer.CHUNKING, self._means.reactor.seconds() + CHUNKING_REST)
+        elsewhere = (
+            self._settings.try_next_host_on_transport_error
+            and self._hosts.another
+            and not self._means.stop.given
+            and sending.may_go_elsewhere
+            and self._hand.go_on(connection.attempt, sending.outcomes)
+        )
+        if elsewhere:
+            self._connection = None  # not lost: whatever the strategy, the next is another host
+        else:
+            self._hand.settle(connection.attempt, sending.outcomes)
+        await connection.wire.part()
+        return not elsewhere
 
     async def _take_next(self) -> None:
         """The next message, if this session is to have another."""
@@ -266,14 +353,16 @@ class _Session:
         fit = connection.wire.check()
         if fit and connection.used >= max(1, self._settings.max_deliveries_per_connection):
             return
-        if not fit and not self._addresses:
-            return  # a new session makes a new plan
-        self._message = self._supply.next_message()
-        if self._message is None and fit:
-            self._message = await self._idle(connection)
+        if not fit:
+            self._lose()
+            if not self._hosts:
+                return  # a new session makes a new plan
+        if not self._hand.take() and fit:
+            self._hand.hold(await self._idle(connection))
 
     async def _idle(self, connection: Connection) -> Message | None:
         """Wait for a message as long as the connection may be kept, and as long as the peer keeps it."""
+        self._phase = Phase.IDLE
         coming = self._supply.message_or_none(self._settings.idle_timeout)
         connection.wire.when_broken = coming.cancel
         try:
@@ -286,8 +375,34 @@ class _Session:
             connection.wire.when_broken = None
 
     async def _part(self) -> None:
+        self._phase = Phase.CLOSING
         if self._connection is not None:
             await self._connection.wire.part()
+
+    async def _read(self, message: Message) -> bytes | None:
+        """The content, and with it the envelope; None: it cannot be had, and the message is answered for."""
+        try:
+            content = self._supply.content(message)
+            if isinstance(content, bytes):
+                return content
+            loaded: bytes = await self._wait(content)
+            return loaded
+        except (CancelledError, _Stopped):
+            raise
+        except Exception as fault:  # noqa: BLE001 whatever storage fails with costs this message an attempt, and nothing else
+            self.log.failure("{path}: content of {message} cannot be read", path=self._path.name, message=message.id)
+            self._hand.answer_for_bug(fault, self._attempt)
+            return None
+
+    async def _settle_unsent(self, verdict: Verdict, answer: Reply, attempt: Attempt) -> None:
+        """The message gets this outcome although no host saw it."""
+        message = self._hand.message
+        if message is not None and (message.envelope_loaded or await self._read(message) is not None):
+            self._hand.settle_unsent(verdict, answer, attempt)
+
+    @property
+    def _attempt(self) -> Attempt:
+        return self._hand.no_attempt if self._connection is None else self._connection.attempt
 
     # Waiting, and the end of it.
 
@@ -307,7 +422,7 @@ class _Session:
         timer = self._means.reactor.callLater(seconds, slept.callback, None)
         return slept
 
-    def hear_stop(self) -> None:
+    def _hear_stop(self) -> None:
         """Between messages: end.  Within one: there is some time left to finish it."""
         if self._waiting_for is not None:
             self._waiting_for.cancel()
@@ -317,83 +432,34 @@ class _Session:
                 grace, self._connection.wire.give_up, ShutDown("the system is shutting down")
             )
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """On every way out: nothing stays in hand, nothing stays open."""
         if self._grace is not None and self._grace.active():
             self._grace.cancel()
-        sending = self._sending
-        if self._message is not None and sending is not None and sending.anything_done:
-            self._answer_for_rest(sending)
-        self._give_back(Reason.DISPATCHER_DROP)
+        self._hand.let_go(self._attempt, self._stuck)
         if self._connection is not None:
             self._connection.wire.abort()
 
-    # Answering for the message in hand.
+    # Getting on, or not.
 
-    def _settle(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
-        message, self._message, self._sending = self._message, None, None
-        if message is not None:
-            self._supply.settle(message, attempt, outcomes)
+    def _where(self) -> object:
+        """What changes whenever the session gets on."""
+        if self._phase in UNTROUBLED:
+            return object()
+        deadline = None if self._wire is None else self._wire.deadline
+        return self._phase, self._tried, self._waiting_for, deadline, len(self._hosts)
 
-    def _give_back(self, reason: Reason, delay: float = 0.0) -> None:
-        message, self._message, self._sending = self._message, None, None
-        if message is not None:
-            self._supply.give_back(message, reason, delay)
-
-    async def _read(self, message: Message) -> bytes | None:
-        """The content, and with it the envelope; None: it cannot be had, and the message is answered for."""
-        try:
-            content = self._supply.content(message)
-            if isinstance(content, bytes):
-                return content
-            loaded: bytes = await self._wait(content)
-            return loaded
-        except (CancelledError, _Stopped):
-            raise
-        except Exception as fault:  # noqa: BLE001 whatever storage fails with costs this message an attempt, and nothing else
-            self.log.failure("{path}: content of {message} cannot be read", path=self._path.name, message=message.id)
-            self._answer_for_bug(fault)
-            return None
-
-    async def _settle_unsent(self, verdict: Verdict, answer: Reply, attempt: Attempt) -> None:
-        """The message gets this outcome although no host saw it."""
-        message = self._message
-        if message is None or (not message.envelope_loaded and await self._read(message) is None):
-            return
-        self._settle(attempt, (Outcome(verdict, message.recipients, answer),))
-
-    def _answer_for_bug(self, fault: Exception) -> None:
-        """Something of ours failed with a message in hand.  Without its envelope nothing can be said of its recipients."""
-        message, sending = self._message, self._sending
-        if message is None:
-            return
-        if not message.envelope_loaded:
-            self._give_back(Reason.DISPATCHER_DROP, UNREADABLE_REST)
-            return
-        answer = Reply(400, None, f"{INTERNAL}error in deliver_message: {type(fault).__name__}: {fault}")
-        attempt = self._no_attempt if self._connection is None else self._connection.attempt
-        if sending is None:
-            self._settle(attempt, (Outcome(Verdict.POSTPONED, message.recipients, answer),))
-        else:
-            sending.cut_short(Verdict.POSTPONED, answer)
-            self._settle(attempt, sending.outcomes)
-
-    def _answer_for_rest(self, sending: Sending) -> None:
-        """We ended in the middle of it: what some recipients got stands, the others get it later."""
-        sending.cut_short(Verdict.POSTPONED, sending.ended_early())
-        attempt = self._no_attempt if self._connection is None else self._connection.attempt
-        self._settle(attempt, sending.outcomes)
-
-    @property
-    def _no_attempt(self) -> Attempt:
-        """What records say of an attempt that reached no host."""
-        path = self._path
-        return Attempt(
-            site=path.name,
-            egress_source=path.source.name,
-            delivery_protocol=ESMTP,
-            provider_name=path.settings.provider_name,
+    def _end_stuck(self, seconds: float) -> None:
+        """The watchdog found no progress for so long: end it, whatever it waits for."""
+        detail = self._wire.session.due_command if self._wire is not None else ""
+        text = (
+            f"dispatcher watchdog aborted task; phase={self._phase.value} detail={detail or 'none'} session={self._session_id} "
+            f"age={format_duration(self._means.reactor.seconds() - self._began)} time_in_phase={format_duration(seconds)}"
         )
+        self._stuck = Reply(451, _STUCK, text)
+        self.log.warn("{path}: {text}", path=self._path.name, text=text)
+        if self._running is not None:
+            self._running.cancel()
 
 
 def shutdown_grace(settings: PathSettings) -> float:

@@ -7,8 +7,8 @@ exchange at a time: somebody writes and waits, and the Deferred fires once every
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any, TypeVar, cast
 from typing import Protocol as Seam
-from typing import cast
 
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -26,7 +26,6 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kumotwist.delivery.plan import Address
 from kumotwist.delivery.tls import in_words
 from kumotwist.mail.reply import Reply
 from kumotwist.smtp.client_session import ClientSession, PeerBrokeProtocol, Stage
@@ -116,7 +115,7 @@ class ClientWire(Protocol):
     `tick` is the shortest patience there is: so no new deadline lies before the next look, and no reply costs a timer.
 
     broken: why the wire cannot be used any more; None while it can.  when_broken: told of it while nobody waits.
-    pouring: a long body was begun and its end not written.
+    pouring: a long body was begun and its end not written.  deadline: until when what is waited for must come, epoch seconds.
     """
 
     transport: Transport  # type: ignore[assignment]  # Twisted has no one name for what a TCP transport can do
@@ -134,7 +133,7 @@ class ClientWire(Protocol):
         self._waiting: Deferred[list[Reply]] | None = None
         self._task = ""  # what is waited for where it is no reply
         self._patient = 0.0  # seconds that the deadline in force was set for
-        self._deadline: float | None = None
+        self.deadline: float | None = None
         self._timer: IDelayedCall | None = None
         self._choked = False  # more was written than the peer takes at once
         self._open = False
@@ -210,7 +209,7 @@ class ClientWire(Protocol):
     def _wait(self, patience: float, task: str = "") -> "Deferred[list[Reply]]":
         self._task = task
         self._patient = patience
-        self._deadline = self._reactor.seconds() + patience
+        self.deadline = self._reactor.seconds() + patience
         if self._timer is None:
             self._timer = self._reactor.callLater(min(patience, self._tick), self._look)
         waiting: Deferred[list[Reply]] = Deferred(self._abandon)
@@ -223,16 +222,16 @@ class ClientWire(Protocol):
         self.abort()
 
     def _fire(self) -> None:
-        waiting, self._waiting, self._deadline = self._waiting, None, None
+        waiting, self._waiting, self.deadline = self._waiting, None, None
         if waiting is not None:
             waiting.callback(self.session.take())
 
     def _look(self) -> None:
         """Whether the deadline has passed; looks again later while there is one."""
         self._timer = None
-        if self._deadline is None:
+        if self.deadline is None:
             return
-        left = self._deadline - self._reactor.seconds()
+        left = self.deadline - self._reactor.seconds()
         if left > 0:
             self._timer = self._reactor.callLater(min(left, self._tick), self._look)
             return
@@ -246,7 +245,7 @@ class ClientWire(Protocol):
         self.broken = fault
         if self._open:
             self.transport.abortConnection()
-        waiting, self._waiting, self._deadline = self._waiting, None, None
+        waiting, self._waiting, self.deadline = self._waiting, None, None
         if waiting is not None:
             waiting.errback(fault)
         elif self.when_broken is not None:
@@ -303,7 +302,7 @@ class ClientWire(Protocol):
             self._fire()
         elif session.heard > heard and not self._task:
             self._patient = self._patience[due]
-            self._deadline = self._reactor.seconds() + self._patient
+            self.deadline = self._reactor.seconds() + self._patient
 
     def handshakeCompleted(self) -> None:
         self._fire()
@@ -330,34 +329,43 @@ class ClientWire(Protocol):
         """The connection is gone: `connectionLost` says so too."""
 
 
+class Connectable(Seam):
+    """A protocol of Twisted's that tells once that it is connected."""
+
+    connected_wire: "Deferred[Any] | None"
+
+    def makeConnection(self, transport: Any) -> None: ...
+
+
+P = TypeVar("P", bound=Connectable)
+
+
 class _Connecting(ClientFactory):
     """Twisted's way to one connection."""
 
     noisy = False
 
-    def __init__(self, wire: ClientWire) -> None:
-        self._wire = wire
+    def __init__(self, protocol: Connectable) -> None:
+        self._protocol = protocol
 
-    def buildProtocol(self, addr: IAddress | None) -> ClientWire:
-        return self._wire
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return cast(Protocol, self._protocol)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        connected, self._wire.connected_wire = self._wire.connected_wire, None
+        connected, self._protocol.connected_wire = self._protocol.connected_wire, None
         if connected is not None:
             connected.errback(ConnectFailed(reason.value))
 
 
-def connect(
-    reactor: Reactor, wire: ClientWire, address: Address, source_address: str | None, timeout: float
-) -> "Deferred[ClientWire]":
-    """Connect from the source address (None: the kernel's choice); fires with the wire, fails with ConnectFailed."""
+def connect(reactor: Reactor, protocol: P, ip: str, port: int, source_address: str | None, timeout: float) -> "Deferred[P]":
+    """Connect from the source address (None: the kernel's choice); fires with the protocol, fails with ConnectFailed."""
 
     def cancel(_: object) -> None:
-        wire.connected_wire = None
+        protocol.connected_wire = None
         connector.disconnect()
 
-    connected: Deferred[ClientWire] = Deferred(cancel)
-    wire.connected_wire = connected
+    connected: Deferred[P] = Deferred(cancel)
+    protocol.connected_wire = connected
     bind = None if source_address is None else (source_address, 0)
-    connector = reactor.connectTCP(address.ip, address.port, _Connecting(wire), timeout, bind)
+    connector = reactor.connectTCP(ip, port, _Connecting(protocol), timeout, bind)
     return connected

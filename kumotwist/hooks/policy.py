@@ -6,7 +6,7 @@ something has to be waited for is there a Deferred.  What a handler raises on pu
 else is logged with its traceback and becomes HookFailed, and what that means is for the place that asked.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kumotwist.hooks.context import SERVICES, Services
 from kumotwist.mail.reply import Refusal
 
 SLOW = 0.1  # seconds of the reactor's time that a handler may take before the log names it
@@ -37,9 +38,20 @@ class Policy:
 
     log = Logger()
 
-    def __init__(self, handlers: Mapping[str, tuple[Handler, ...]], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, tuple[Handler, ...]],
+        clock: IReactorTime,
+        services: Services | None = None,
+    ) -> None:
+        """services: what the handlers find around them."""
         self._handlers = handlers
-        self._clock = clock
+        self._seconds = clock.seconds
+        self.services = services
+
+    def handlers(self, event: str) -> tuple[Handler, ...]:
+        """Those that were registered for an event, in the order in which they are asked."""
+        return self._handlers.get(event, ())
 
     def __contains__(self, event: object) -> bool:
         """Whether anybody wants to be asked: callers on the hot path look first."""
@@ -51,52 +63,67 @@ class Policy:
 
         Raises (or fails with) Refusal and HookFailed.
         """
-        return self._from(event, self._handlers.get(event, ()), 0, arguments, first=True)
+        return self._first(event, self._handlers.get(event, ()), 0, arguments)
 
-    def each(self, event: str, *arguments: Any) -> "Deferred[Any] | None":
-        """Run all handlers; None if that is done already, else a Deferred that fires when it is.  Raises as `first` does."""
-        done = self._from(event, self._handlers.get(event, ()), 0, arguments, first=False)
-        return done if isinstance(done, Deferred) else None
-
-    def _from(self, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...], *, first: bool) -> Any:
-        """Ask the handlers from the n-th on."""
+    def _first(self, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...]) -> Any:
+        """Ask the handlers from the n-th on, until one answers."""
         while n < len(handlers):
             answer = self._ask(event, handlers[n], arguments)
             n += 1
             if isinstance(answer, Deferred):
-                return answer.addCallback(self._after, event, handlers, n, arguments, first=first)
-            if first and answer is not None:
+                return answer.addCallback(self._after, event, handlers, n, arguments)
+            if answer is not None:
                 return answer
         return None
 
-    def _after(
-        self, answer: Any, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...], *, first: bool
-    ) -> Any:
+    def _after(self, answer: Any, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...]) -> Any:
         """An answer that had to be waited for has come."""
-        return answer if first and answer is not None else self._from(event, handlers, n, arguments, first=first)
+        return self._first(event, handlers, n, arguments) if answer is None else answer
+
+    def each(self, event: str, *arguments: Any) -> "Deferred[Any] | None":
+        """Run all handlers; None if that is done already, else a Deferred that fires when it is.  Raises as `first` does."""
+        return self._each(None, event, self._handlers.get(event, ()), 0, arguments)
+
+    def _each(
+        self, _: Any, event: str, handlers: tuple[Handler, ...], n: int, arguments: tuple[Any, ...]
+    ) -> "Deferred[Any] | None":
+        """Run the handlers from the n-th on."""
+        while n < len(handlers):
+            answer = self._ask(event, handlers[n], arguments)
+            n += 1
+            if isinstance(answer, Deferred):
+                return answer.addCallback(self._each, event, handlers, n, arguments)
+        return None
 
     def _ask(self, event: str, handler: Handler, arguments: tuple[Any, ...]) -> Any:
-        began = self._clock.seconds()
+        began = self._seconds()
+        token = SERVICES.set(self.services)
         try:
             answer = handler.call(*arguments[: handler.takes])
+            if answer is None:
+                return None
             if isinstance(answer, Coroutine):
-                answer = Deferred.fromCoroutine(answer)
+                answer = Deferred.fromCoroutine(Watched(answer, self._seconds, lambda took: self._warn(event, handler, took)))
         except (Refusal, CancelledError):
             raise
         except Exception:  # noqa: BLE001  whatever a policy does wrong, the server goes on
             raise self._failed(event, handler, Failure()) from None
         finally:
-            took = self._clock.seconds() - began
+            SERVICES.reset(token)
+            took = self._seconds() - began
             if took > SLOW:
-                self.log.warn(
-                    "{event} at {place} kept the whole server waiting for {took} s: let it await, or use memoize",
-                    event=event,
-                    place=handler.place,
-                    took=round(took, 3),
-                )
+                self._warn(event, handler, took)
         if isinstance(answer, Deferred):
             answer.addErrback(self._failed_later, event, handler)
         return answer
+
+    def _warn(self, event: str, handler: Handler, took: float) -> None:
+        self.log.warn(
+            "{event} at {place} kept the whole server waiting for {took} s: let it await, or use memoize",
+            event=event,
+            place=handler.place,
+            took=round(took, 3),
+        )
 
     def _failed_later(self, failure: Failure, event: str, handler: Handler) -> None:
         if failure.check(Refusal, CancelledError):
@@ -106,3 +133,43 @@ class Policy:
     def _failed(self, event: str, handler: Handler, failure: Failure) -> HookFailed:
         self.log.failure("{event} at {place} failed", failure, event=event, place=handler.place)
         return HookFailed(event)
+
+
+class Watched(Coroutine[Any, Any, Any]):
+    """
+    A handler's coroutine, each of whose steps is timed: between two awaits nobody else has the reactor.
+
+    The first step is timed by whoever starts it, as plain handlers are.
+    """
+
+    __slots__ = ("_began", "_coroutine", "_seconds", "_slow")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], seconds: Callable[[], float], slow: Callable[[float], None]) -> None:
+        self._coroutine = coroutine
+        self._seconds = seconds
+        self._slow = slow
+        self._began = False
+
+    def send(self, value: Any) -> Any:
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, *raised: Any) -> Any:
+        return self._step(self._coroutine.throw, *raised)
+
+    def _step(self, resume: Callable[..., Any], *value: Any) -> Any:
+        if not self._began:
+            self._began = True
+            return resume(*value)
+        began = self._seconds()
+        try:
+            return resume(*value)
+        finally:
+            took = self._seconds() - began
+            if took > SLOW:
+                self._slow(took)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()

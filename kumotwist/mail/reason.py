@@ -11,6 +11,7 @@ class Reason(Enum):
     SCHEDULED_FOR_LATER = "ScheduledForLater"
     DUE_TIME_WAS_REACHED = "DueTimeWasReached"
     MESSAGE_RATE_THROTTLE = "MessageRateThrottle"
+    THROTTLED_BY_POLICY = "ThrottledByThrottleInsertReadyQueue"
     CONNECTION_RATE_THROTTLE = "ConnectionRateThrottle"
     READY_QUEUE_WAS_FULL = "ReadyQueueWasFull"
     READY_QUEUE_WAS_SUSPENDED = "ReadyQueueWasSuspended"

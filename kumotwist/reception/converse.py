@@ -56,7 +56,7 @@ class Hangup(Exception):
 class Wire(Protocol):
     """What a conversation needs from its connection."""
 
-    choked: bool  # the client does not read what we say
+    choked: bool  # the client does not read what we say, or is gone
 
     def write(self, octets: bytes) -> None:
         """Send; dropped if the connection is gone."""
@@ -391,7 +391,9 @@ class Conversation:
         return messages
 
     def _batches(self, recipients: Sequence[Mailbox]) -> Sequence[tuple[Mailbox, ...]]:
-        if self._settings.batch_handling is BatchHandling.BIFURCATE_ALWAYS or len(recipients) == 1:
+        if len(recipients) == 1:
+            return (tuple(recipients),)
+        if self._settings.batch_handling is BatchHandling.BIFURCATE_ALWAYS:
             return [(recipient,) for recipient in recipients]
         by_domain: dict[str, list[Mailbox]] = {}
         for recipient in recipients:

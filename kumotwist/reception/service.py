@@ -86,6 +86,7 @@ class EsmtpListener(Service):
             self._port = self._reactor.listenTCP(port, self._factory, backlog=_BACKLOG, interface=host)
         except CannotListenError as fault:
             raise CannotListen(_explained(self._listen, fault)) from fault
+        self._factory.open()
         self.log.info("ESMTP listens on {address}", address=with_port(*self.address))
 
     def stopService(self) -> "Deferred[None]":

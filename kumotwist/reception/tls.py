@@ -6,14 +6,15 @@ Read when a client asks for it, and again whenever the files change, so a renewe
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
@@ -81,8 +82,8 @@ class Certificates:
 class _Identity(Struct):
     """A certificate with those that complete its chain, and its key."""
 
-    chain: list[X509]
-    key: PKey
+    chain: list[x509.Certificate]
+    key: PrivateKeyTypes
 
 
 def _stamp(path: str) -> Stamp:
@@ -93,23 +94,19 @@ def _stamp(path: str) -> Stamp:
 def _read(certificate: str, private_key: str) -> _Identity:
     """From PEM files.  Raises OSError, ValueError, TypeError."""
     with open(certificate, "rb") as file:
-        chain = [X509.from_cryptography(one) for one in x509.load_pem_x509_certificates(file.read())]
+        chain = x509.load_pem_x509_certificates(file.read())
     with open(private_key, "rb") as file:
-        key = serialization.load_pem_private_key(file.read(), password=None)
-    return _Identity(chain, PKey.from_cryptography_key(key))  # type: ignore[arg-type]  # kinds that it does not take: TypeError
+        return _Identity(chain, serialization.load_pem_private_key(file.read(), password=None))
 
 
 def _options(identity: _Identity) -> CertificateOptions:
     """TLS 1.2 at least, as RFC 8996 asks.  Raises BadCertificate where the key is not the certificate's."""
-    options = CertificateOptions(
-        privateKey=identity.key,
-        certificate=identity.chain[0],
-        extraCertChain=identity.chain[1:],
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-    )
+    chain: list[Any] = list(identity.chain)  # pyOpenSSL wants cryptography's objects, Twisted's annotations still its old ones
+    key: Any = identity.key
+    options = CertificateOptions(privateKey=key, certificate=chain[0], extraCertChain=chain[1:], raiseMinimumTo=TLSVersion.TLSv1_2)
     try:
         options.getContext()
-    except SSL.Error as fault:
+    except (SSL.Error, TypeError) as fault:  # TypeError: a key of a kind that is not for TLS
         raise BadCertificate(f"key and certificate cannot be used together: {fault}") from fault
     return options
 
@@ -129,4 +126,4 @@ def _self_signed(hostname: str, now: float) -> _Identity:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    return _Identity([X509.from_cryptography(certificate)], PKey.from_cryptography_key(key))
+    return _Identity([certificate], key)

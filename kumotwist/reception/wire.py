@@ -94,6 +94,7 @@ class ServerWire(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
+        self.choked = True  # nothing that is still buffered is worth doing: nobody would hear of it, and do it again
         self.factory.lost(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -300,6 +301,10 @@ class WireFactory(Factory):
             waiting, self._empty = self._empty, []
             for deferred in waiting:
                 deferred.callback(None)
+
+    def open(self) -> None:
+        """Clients may come, for the first time or again."""
+        self._leaving = False
 
     def leave(self) -> "Deferred[None]":
         """Ask all to end; fires when the last connection is gone."""

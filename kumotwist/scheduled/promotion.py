@@ -25,6 +25,7 @@ from kumotwist.mail.reason import Reason
 from kumotwist.mail.reply import Reply, reply
 from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
+from kumotwist.scheduled.policy import THROTTLE
 from kumotwist.scheduled.queue import NEVER_PLANNED, Outlet, ScheduledQueue
 from kumotwist.scheduled.sources import Sources
 
@@ -45,6 +46,9 @@ class Waiting(Protocol):
 
     def resume_at(self, queue: ScheduledQueue, when: float) -> None:
         """Unblock the queue at that time."""
+
+    def ask_policy(self, queue: ScheduledQueue, message: Message) -> None:
+        """Ask the policy whether the message may go on, and bring it back."""
 
     def fail(self, message: Message, answer: Reply) -> None:
         """A counted failure that no peer caused; the envelope may be in the spool only."""
@@ -79,13 +83,15 @@ class Promotion:
         self._scheduler = scheduler
         self._wanting: dict[ReadyQueue, dict[ScheduledQueue, None]] = {}
         self.sources = Sources(clock, self._source_returned)
+        self._passed: set[Message] = set()
         self._lacking: dict[ScheduledQueue, None] = {}  # queues that wait for a source
 
     def place(self, queue: ScheduledQueue, message: Message) -> bool:
         """
         Find a place for one message that is due; False if the queue is blocked now.
 
-        Once True, the message is in a ready queue, or on its way back because it has nowhere to go.
+        Once True, the message is in a ready queue, or somebody else has it: the policy that is asked whether it may go on,
+        or the spool, since it has nowhere to go.
         """
         now = self._clock.seconds()
         if not self._planned(queue, now):
@@ -95,12 +101,24 @@ class Promotion:
                 self._block(queue, message, Reason.MESSAGE_RATE_THROTTLE, now + wait, what)
                 self._scheduler.resume_at(queue, now + wait)
                 return False
+        if THROTTLE in self.directions.policy and message not in self._passed:
+            self._scheduler.ask_policy(queue, message)
+            return True
         destination = self._destination(queue, now)
         if destination is None or not self._choose(queue, message, destination):
             return False
         for limit, _ in queue.limits:
             limit.spend(now)
+        self._passed.discard(message)
         return True
+
+    def passed(self, message: Message) -> None:
+        """The policy has let the message go on; it is not asked again if something else holds the message up."""
+        self._passed.add(message)
+
+    def forget(self, message: Message) -> None:
+        """It is no longer on its way to a ready queue."""
+        self._passed.discard(message)
 
     # What the queue is told
 

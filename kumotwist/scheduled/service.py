@@ -21,15 +21,18 @@ from kumotwist.custody import Custody
 from kumotwist.egress.limits import RateLimit
 from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.directions import Directions
+from kumotwist.hooks.message import PolicyMessage
+from kumotwist.hooks.policy import Policy
 from kumotwist.logs.record import RecordType
 from kumotwist.mail.address import Mailbox
 from kumotwist.mail.disposition import NOT_TRIED, Attempt, Outcome, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.queue_name import parse_queue_name
 from kumotwist.mail.reason import Reason
-from kumotwist.mail.reply import Reply
+from kumotwist.mail.reply import Refusal, Reply
 from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
+from kumotwist.scheduled.policy import ENUMERATED, REQUEUE, REWRITE, ask, before_ready, on_requeue, rewritten
 from kumotwist.scheduled.promotion import Destinations, Promotion
 from kumotwist.scheduled.queue import ScheduledQueue
 from kumotwist.scheduled.retry import Expired, after_failure, while_waiting
@@ -43,6 +46,8 @@ _RECORD_OF = {
     Verdict.BOUNCED: RecordType.BOUNCE,
     Verdict.POSTPONED: RecordType.TRANSIENT_FAILURE,
 }
+
+Told = list[tuple[RecordType, Reply, tuple[Mailbox, ...]]]
 
 _ENDS_WITH_TIME = (Reason.MESSAGE_RATE_THROTTLE, Reason.FAILED_TO_INSERT_INTO_READY_QUEUE)
 
@@ -105,11 +110,25 @@ class Scheduler:
         """Messages that a start found in the spool."""
         now = self._clock.seconds()
         for message in messages:
+            if ENUMERATED in self._policy:
+                self._with_envelope(message, self._tell_enumerated)
+                continue
             expired = while_waiting(self._queue(message.queue).settings, message, now)
             if expired is not None:
                 self._with_envelope(message, self._expire, expired)
             else:
                 self.admit(message, Reason.ENUMERATED)
+
+    def _tell_enumerated(self, message: Message) -> None:
+        """Ask the policy about a stored message; whatever it says, the message is ours and is admitted."""
+        ask(lambda: self._policy.each(ENUMERATED, PolicyMessage(message)), lambda *_: self._admit_told(message))
+
+    def _admit_told(self, message: Message) -> None:
+        try:
+            message.name_queue()
+        except ValueError as fault:
+            self.log.error("spool_message_enumerated left {id} without a queue: {fault}", id=message.id, fault=fault)
+        self.admit(message, Reason.ENUMERATED)
 
     def _queue(self, name: str) -> ScheduledQueue:
         queue = self._queues.get(name)
@@ -202,6 +221,27 @@ class Scheduler:
         if self._wheel.insert(when, queue):
             self._set_timer()
 
+    def ask_policy(self, queue: ScheduledQueue, message: Message) -> None:
+        self._with_envelope(message, self._ask_policy, queue)
+
+    def _ask_policy(self, message: Message, queue: ScheduledQueue) -> None:
+        before_ready(self._policy, message, lambda _, refusal: self._heard_policy(queue, message, refusal))
+
+    def _heard_policy(self, queue: ScheduledQueue, message: Message, refusal: Refusal | None) -> None:
+        now = self._clock.seconds()
+        if refusal is not None:
+            self._fail(message, refusal.reply)
+        elif message.due > now:
+            self._return(message, Reason.THROTTLED_BY_POLICY, message.due - now)
+        else:
+            self._promotion.passed(message)
+            if queue.blocked is not None or not self._promotion.place(queue, message):
+                queue.held.appendleft(message)
+
+    @property
+    def _policy(self) -> Policy:
+        return self._promotion.directions.policy
+
     def fail(self, message: Message, answer: Reply) -> None:
         self._with_envelope(message, self._fail, answer)
 
@@ -222,7 +262,13 @@ class Scheduler:
     # Coming back from delivery (ready.queue.Home)
 
     def settled(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
-        told: list[tuple[RecordType, Reply, tuple[Mailbox, ...]]] = []
+        if REWRITE in self._policy:
+            rewritten(self._policy, message, attempt, outcomes, lambda heard: self._settle(message, attempt, heard))
+        else:
+            self._settle(message, attempt, outcomes)
+
+    def _settle(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+        told: Told = []
         remaining: tuple[Mailbox, ...] = ()
         last: Reply | None = None
         for outcome in outcomes:
@@ -235,7 +281,7 @@ class Scheduler:
             self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=pool)
         else:
             message.recipients = remaining
-            self._retry(message, told, last, attempt)
+            self._requeue(message, told, last, attempt)
 
     def disposed(self, message: Message, attempt: Attempt, verdict: Verdict, answer: Reply) -> None:
         self._with_envelope(message, self._dispose, attempt, verdict, answer)
@@ -262,12 +308,52 @@ class Scheduler:
 
     def _fail(self, message: Message, answer: Reply) -> None:
         """A counted failure that no peer caused."""
-        self._retry(message, [(RecordType.TRANSIENT_FAILURE, answer, message.recipients)], answer, NOT_TRIED)
+        self._requeue(message, [(RecordType.TRANSIENT_FAILURE, answer, message.recipients)], answer, NOT_TRIED)
+
+    def _requeue(self, message: Message, told: Told, last: Reply, attempt: Attempt) -> None:
+        """A counted failure: the policy may have the message elsewhere, or nowhere."""
+        self._promotion.forget(message)
+        if REQUEUE not in self._policy:
+            self._retry(message, told, last, attempt)
+            return
+        before = message.queue
+        on_requeue(
+            self._policy,
+            message,
+            last,
+            (Reason.LOGGED_TRANSIENT_FAILURE,),
+            counted=True,
+            delay=None,
+            then=lambda _, refusal: self._requeued(message, before, told, last, attempt, refusal),
+        )
+
+    def _requeued(self, message: Message, before: str, told: Told, last: Reply, attempt: Attempt, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            told.append((RecordType.BOUNCE, refusal.reply, message.recipients))
+            self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=self._queue(before).pool)
+            return
+        try:
+            message.name_queue()
+        except ValueError as fault:
+            self.log.error("requeue_message left {id} without a queue: {fault}", id=message.id, fault=fault)
+            message.queue = before
+        if message.queue == before:
+            self._retry(message, told, last, attempt)
+            return
+        moved_to, message.queue = message.queue, before
+        attempts = message.attempts
+        message.attempts, message.due, message.last_reply = attempts + 1, 0.0, last.single_line
+        stored = self._custody.settle(
+            message, told, keep=True, attempt=attempt, egress_pool=self._queue(before).pool, attempts=attempts
+        )
+        message.queue = moved_to
+        stored.addCallback(lambda _: self.admit(message, Reason.LOGGED_TRANSIENT_FAILURE))
+        stored.addErrback(self._report, "moving a message to another queue")
 
     def _retry(
         self,
         message: Message,
-        told: list[tuple[RecordType, Reply, tuple[Mailbox, ...]]],
+        told: Told,
         last: Reply,
         attempt: Attempt,
     ) -> None:
@@ -287,6 +373,7 @@ class Scheduler:
         stored.addErrback(self._report, "putting a message back into its queue")
 
     def _expire(self, message: Message, expired: Expired) -> None:
+        self._promotion.forget(message)
         pool = self._queue(message.queue).pool
         told = [(RecordType.EXPIRATION, expired.reply, message.recipients)]
         self._custody.settle(message, told, keep=False, egress_pool=pool, site="localhost")

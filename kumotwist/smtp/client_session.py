@@ -1,13 +1,15 @@
 """
 The client's half of an SMTP dialogue as bytes: commands → what is written, what came → replies, each with its command.
 
-RFC 5321 section 4.2 (replies), RFC 2920 (pipelining), RFC 1870 (SIZE), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8).
+RFC 5321 section 4.2 (replies), RFC 2920 (pipelining), RFC 1870 (SIZE), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8),
+RFC 3030 (CHUNKING), RFC 4954 (AUTH), RFC 2033 (LMTP).
 
 A method that makes a command also notes that its reply is due.  `receive` matches replies to commands in order; a reply
 that no command caused is kept apart in `unasked`, so that it can never pass for the answer to what is sent next.
 What a reply means is not decided here.
 """
 
+from base64 import b64encode
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
@@ -35,6 +37,8 @@ class Stage(IntEnum):
     DATA = 6
     DOT = 7
     QUIT = 8
+    BDAT = 9
+    AUTH = 10
 
 
 class PeerBrokeProtocol(Exception):
@@ -42,7 +46,11 @@ class PeerBrokeProtocol(Exception):
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a peer said in answer to EHLO.  size: octets of the largest message it takes; 0: it names no limit."""
+    """
+    What a peer said in answer to EHLO.
+
+    size: octets of the largest message it takes; 0: it names no limit.  auth: SASL mechanisms, upper case.
+    """
 
     pipelining: bool = False
     eight_bit_mime: bool = False
@@ -52,6 +60,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     enhanced_status_codes: bool = False
     size_offered: bool = False
     size: int = 0
+    auth: frozenset[str] = frozenset()
 
 
 def read_capabilities(answer: Reply) -> Capabilities:
@@ -60,6 +69,8 @@ def read_capabilities(answer: Reply) -> Capabilities:
     for line in answer.text.split("\n")[1:]:
         keyword, _, rest = line.strip().partition(" ")
         offered[keyword.upper()] = rest.strip()
+        if keyword[:5].upper() == "AUTH=":  # as some said it before RFC 2554, and still say it beside the other
+            offered.setdefault("AUTH", f"{keyword[5:]} {rest}")
     size = offered.get("SIZE", "")
     return Capabilities(
         pipelining="PIPELINING" in offered,
@@ -70,6 +81,7 @@ def read_capabilities(answer: Reply) -> Capabilities:
         enhanced_status_codes="ENHANCEDSTATUSCODES" in offered,
         size_offered="SIZE" in offered,
         size=int(size) if size.isascii() and size.isdigit() and len(size) <= 20 else 0,
+        auth=frozenset(offered.get("AUTH", "").upper().split()),
     )
 
 
@@ -181,6 +193,15 @@ class ClientSession:
     def ehlo(self, name: str) -> bytes:
         return self._say(Stage.EHLO, f"EHLO {name}")
 
+    def lhlo(self, name: str) -> bytes:
+        return self._say(Stage.EHLO, f"LHLO {name}")
+
+    def auth_plain(self, username: str, password: str) -> bytes:
+        """AUTH PLAIN with its initial response (RFC 4616, RFC 4954).  Neither name nor password is told to anybody else."""
+        response = b64encode(f"\0{username}\0{password}".encode())
+        self._asked.append((Stage.AUTH, "AUTH PLAIN"))
+        return b"AUTH PLAIN %b\r\n" % response
+
     def starttls(self) -> bytes:
         return self._say(Stage.STARTTLS, "STARTTLS")
 
@@ -202,11 +223,13 @@ class ClientSession:
     def data(self) -> bytes:
         return self._say(Stage.DATA, "DATA")
 
-    def group(self, sender: str, parameters: str, recipients: Sequence[str], *, rset: bool) -> bytes:
-        """RSET (if wanted), MAIL, every RCPT and DATA in one write (RFC 2920 section 3.1)."""
+    def group(self, sender: str, parameters: str, recipients: Sequence[str], *, rset: bool, data: bool = True) -> bytes:
+        """RSET (if wanted), MAIL, every RCPT and DATA (if wanted) in one write (RFC 2920 section 3.1)."""
         mail = f"MAIL FROM:<{sender}>"
         rcpts = [f"RCPT TO:<{recipient}>" for recipient in recipients]
         lines = ["RSET", mail + parameters, *rcpts, "DATA"] if rset else [mail + parameters, *rcpts, "DATA"]
+        if not data:
+            lines.pop()
         commands = _encode("\r\n".join(lines), len(lines))
         asked = self._asked
         if rset:
@@ -214,7 +237,8 @@ class ClientSession:
         asked.append((Stage.MAIL, mail))
         for rcpt in rcpts:
             asked.append((Stage.RCPT, rcpt))
-        asked.append((Stage.DATA, "DATA"))
+        if data:
+            asked.append((Stage.DATA, "DATA"))
         return commands
 
     def parameters(self, size: int, *, eight_bit: bool, utf8: bool) -> str:
@@ -227,10 +251,22 @@ class ClientSession:
             found += " SMTPUTF8"
         return found
 
-    def body(self, content: bytes) -> bytes:
-        """The content as it goes after 354, the final dot included."""
+    def body(self, content: bytes, answers: int = 1) -> bytes:
+        """
+        The content as it goes after 354, the final dot included.
+
+        answers: replies to it: LMTP has one for each recipient that was accepted, in their order (RFC 2033 section 4.2).
+        """
         self._asked.append((Stage.DOT, END_OF_MESSAGE))
+        if answers > 1:
+            self._asked.extend([(Stage.DOT, END_OF_MESSAGE)] * (answers - 1))
         return stuff(content)
+
+    def chunk(self, content: bytes) -> bytes:
+        """The content as the only chunk of its message, as it is: no dot of it needs company (RFC 3030 section 2)."""
+        command = f"BDAT {len(content)} LAST"
+        self._asked.append((Stage.BDAT, command))
+        return b"%b\r\n%b" % (command.encode("ascii"), content)
 
     def empty_body(self) -> bytes:
         """Ends a message that the peer is ready for although there is nobody to get it."""

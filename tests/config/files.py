@@ -1,12 +1,30 @@
 """Configuration files for tests, written into a directory of their own."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from kumotwist.config import reading
+from kumotwist.config.awaited import AWAITED
 from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.read import read_config
+from kumotwist.config.reading import fields_of
 from kumotwist.config.server import Config
+
+# What is no parameter of a Struct and can be read.
+READ = {"event_args", "event_name", "key_data", "listener", "provider"}
+
+
+def unreadable() -> Mapping[Any, frozenset[str]]:
+    """Of what is awaited, that which cannot be read either: what is left once all stages use all values that there are."""
+    return {whose: names - (fields_of(whose).keys() if isinstance(whose, type) else READ) for whose, names in AWAITED.items()}
+
+
+def use_all_values(case: SynchronousTestCase) -> None:
+    """In this test nothing is refused only because no stage uses it yet."""
+    case.patch(reading, "AWAITED", unreadable())
 
 
 class ConfigTestCase(SynchronousTestCase):

@@ -3,9 +3,10 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from kumotwist.config.compose import listener_domain, path_settings, queue_routing_domain, queue_settings
-from kumotwist.config.egress import PathSettings, ShapingRule, ShapingSettings
+from kumotwist.config.egress import PathSettings
 from kumotwist.config.listeners import ListenerDomain, ListenerDomains
 from kumotwist.config.queues import QueueRule, QueueSettings, QueuesSettings, TenantSettings
+from kumotwist.config.shaping import ShapingRule, ShapingSettings
 
 
 def age(seconds: float, **more: object) -> dict[str, object]:

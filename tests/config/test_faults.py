@@ -1,7 +1,8 @@
 """
 Everything that is wrong with a configuration is said at once, at its place, with what was expected.
 
-`faults/NN-name.yaml` is a faulty file, `faults/NN-name.expected` what is said of it, line by line.
+`faults/NN-name.yaml` is a faulty file, `faults/NN-name.expected` what is said of it, line by line, once all values that can be
+read are used too.
 """
 
 import os
@@ -14,7 +15,7 @@ from kumotwist.config import placed_yaml
 from kumotwist.config.faults import ConfigFaults, Fault
 from kumotwist.config.read import read_config
 from tests.config.certificate import certificate_and_key
-from tests.config.files import ConfigTestCase
+from tests.config.files import ConfigTestCase, use_all_values
 
 FAULTS = Path(__file__).parent / "faults"
 
@@ -22,9 +23,12 @@ FAULTS = Path(__file__).parent / "faults"
 class FaultyFileTests(SynchronousTestCase):
     """Each file of `faults/`."""
 
+    def setUp(self) -> None:
+        use_all_values(self)
+
     def test_each_faulty_file_is_refused_with_exactly_the_lines_beside_it(self) -> None:
         cases = sorted(FAULTS.glob("*.yaml"))
-        self.assertGreaterEqual(len(cases), 20)
+        self.assertGreaterEqual(len(cases), 34)
         for case in cases:
             with self.subTest(case.name):
                 faults = self.assertRaises(ConfigFaults, read_config, case)

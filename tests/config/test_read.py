@@ -14,7 +14,6 @@ from kumotwist.config.egress import (
     IpLookupStrategy,
     PathSettings,
     PoolEntry,
-    ShapingRule,
 )
 from kumotwist.config.fields import Limit, Networks, Rate
 from kumotwist.config.listeners import BatchHandling, LineEndings, ListenerDomain, ListenerSettings, TraceHeaders
@@ -22,6 +21,7 @@ from kumotwist.config.queues import MxHost, QueueRule, QueueSettings, TenantSett
 from kumotwist.config.read import read_config
 from kumotwist.config.routing import RoutingMatch, RoutingRule
 from kumotwist.config.server import Config, DnsSettings, LogSettings, RecordSettings, SpoolSettings
+from kumotwist.config.shaping import ShapingRule
 from tests.config.files import ConfigTestCase
 
 LAYOUTS = Path(__file__).parent / "layouts"

@@ -190,7 +190,7 @@ class SessionCase(SynchronousTestCase):
             draw=lambda: 0.0,
             session_id=lambda: f"session-{next(ids)}",
             stop=self.stop,
-            source_unplumbed=means.get("source_unplumbed", self.unplumbed.append),
+            **{"source_unplumbed": self.unplumbed.append, **means},
         )
         ended = Deferred.fromCoroutine(session)
         self.ended.append(ended)

@@ -22,16 +22,21 @@ RESET = "reset"  # the connection is lost in an unclean way
 PLAIN = {
     "banner": "220 mx.example.com ESMTP",
     "EHLO": "250 mx.example.com",
+    "LHLO": "250 mx.example.com",
+    "AUTH": "235 2.7.0 welcome",
     "MAIL": "250 2.1.0 Ok",
     "RCPT": "250 2.1.5 Ok",
     "DATA": "354 go ahead",
     ".": "250 2.0.0 Ok: queued",
+    "BDAT": "250 2.0.0 Ok: chunk queued",
     "RSET": "250 2.0.0 Ok",
     "QUIT": "221 2.0.0 Bye",
     "STARTTLS": "220 2.0.0 Ready",
 }
 EXTENSIONS = "250-mx.example.com\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 1000000"
 MODERN = {**PLAIN, "EHLO": EXTENSIONS}
+CHUNKING = {**PLAIN, "EHLO": EXTENSIONS.replace("250-PIPELINING", "250-PIPELINING\r\n250-CHUNKING")}
+LOCAL = {**PLAIN, "LHLO": EXTENSIONS}  # says one `.` for each recipient that it took
 
 Answers = Mapping[str, str | Sequence[str]]
 
@@ -39,6 +44,8 @@ Answers = Mapping[str, str | Sequence[str]]
 class Mx:
     """
     One receiving host.  answers: by verb (`banner` and `.` too) what it says; of several the last is said ever after.
+
+    In LMTP, which is spoken after LHLO, the end of a message is answered for each recipient that was taken.
 
     heard: the command lines, `.` for the end of a body.  writes: the chunks, as they came from the wire.
     taken: (recipients, body) of each message that it said yes to.
@@ -63,6 +70,13 @@ class Mx:
         while link.open and not link.stuck:
             end = b"\r\n.\r\n" if link.in_body else b"\r\n"
             start = link.unread.startswith(b".\r\n") if link.in_body else False
+            if link.chunk is not None:
+                if len(link.unread) < link.chunk:
+                    return
+                body, link.unread = link.unread[: link.chunk], link.unread[link.chunk :]
+                link.chunk = None
+                self._take(link, body, "BDAT")
+                continue
             if start:
                 body, link.unread = b"", link.unread[3:]
             else:
@@ -72,20 +86,28 @@ class Mx:
                 link.unread = rest
             if link.in_body:
                 link.in_body = False
-                self.bodies.append(body + b"\r\n" if body else b"")
                 self.heard.append(".")
-                if self.say(link, ".").startswith("2"):
-                    self.taken.append((link.recipients, self.bodies[-1]))
-                link.recipients = []
+                self._take(link, body + b"\r\n" if body else b"", ".")
             else:
                 self._command(link, body.decode())
+
+    def _take(self, link: "Link", body: bytes, verb: str) -> None:
+        self.bodies.append(body)
+        recipients, link.recipients = link.recipients, []
+        for group in [[one] for one in recipients] if link.local else [recipients]:
+            if link.open and not link.stuck and self.say(link, verb).startswith("2"):
+                self.taken.append((group, body))
 
     def _command(self, link: "Link", line: str) -> None:
         self.heard.append(line)
         verb = line.partition(" ")[0].upper()
+        link.local = link.local or verb == "LHLO"
+        if verb == "BDAT":
+            link.chunk = int(line.split()[1])
+            return
         said = self.say(link, verb)
         link.in_body = verb == "DATA" and said.startswith("354")
-        if verb in ("EHLO", "RSET", "MAIL"):
+        if verb in ("EHLO", "LHLO", "RSET", "MAIL"):
             link.recipients = []
         elif verb == "RCPT" and said.startswith("2"):
             link.recipients.append(line.removeprefix("RCPT TO:<").removesuffix(">"))
@@ -120,6 +142,8 @@ class Link:
         self.open = True
         self.unread = b""
         self.in_body = False
+        self.chunk: int | None = None  # octets that belong to a chunk and not to a command
+        self.local = False  # LMTP is spoken
         self.recipients: list[str] = []
         self.stuck = False  # the host says and does nothing more of its own
         self.no_delay = False

@@ -22,6 +22,11 @@ TABLE = (
     (Stage.STARTTLS, 220, ON, SAME),
     (Stage.STARTTLS, 454, LATER, CLOSES),
     (Stage.STARTTLS, 501, LATER, CLOSES),
+    (Stage.AUTH, 235, ON, SAME),
+    (Stage.AUTH, 250, LATER, CLOSES),
+    (Stage.AUTH, 334, LATER, CLOSES),
+    (Stage.AUTH, 454, LATER, CLOSES),
+    (Stage.AUTH, 535, LATER, CLOSES),
     (Stage.RSET, 250, ON, SAME),
     (Stage.RSET, 421, LATER, CLOSES),
     (Stage.RSET, 451, LATER, CLOSES),
@@ -59,13 +64,22 @@ TABLE = (
     (Stage.DOT, 503, LATER, SAME),
     (Stage.DOT, 500, NEVER, SAME),
     (Stage.DOT, 554, NEVER, SAME),
+    (Stage.BDAT, 250, GOT, SAME),
+    (Stage.BDAT, 354, LATER, CLOSES),
+    (Stage.BDAT, 421, LATER, CLOSES),
+    (Stage.BDAT, 451, LATER, SAME),
+    (Stage.BDAT, 552, NEVER, SAME),
+    (Stage.BDAT, 554, NEVER, SAME),
+    (Stage.BDAT, 500, LATER, CLOSES),  # what was offered is not there
+    (Stage.BDAT, 502, LATER, CLOSES),
+    (Stage.BDAT, 503, LATER, CLOSES),
     (Stage.QUIT, 221, ON, CLOSES),
     (Stage.QUIT, 421, LATER, CLOSES),
 )
 
 SCOPES = {
-    Scope.CONNECTION: {Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.QUIT},
-    Scope.MESSAGE: {Stage.RSET, Stage.MAIL, Stage.DATA, Stage.DOT},
+    Scope.CONNECTION: {Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.QUIT},
+    Scope.MESSAGE: {Stage.RSET, Stage.MAIL, Stage.DATA, Stage.DOT, Stage.BDAT},
     Scope.RECIPIENT: {Stage.RCPT},
 }
 
@@ -79,12 +93,12 @@ class JudgeTests(SynchronousTestCase):
             self.assertEqual(judge(reply(f"{code} text"), stage), Judgement(verdict, scope, closes), (stage, code))
 
     def test_nothing_before_a_message_bounces_one(self) -> None:
-        for stage in (Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.RSET, Stage.QUIT):
+        for stage in (Stage.BANNER, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.RSET, Stage.QUIT):
             for code in range(200, 600):
                 self.assertNotEqual(judge(reply(f"{code} x"), stage).verdict, NEVER, (stage, code))
 
     def test_only_the_end_of_the_message_delivers_it(self) -> None:
-        for stage in set(Stage) - {Stage.DOT}:
+        for stage in set(Stage) - {Stage.DOT, Stage.BDAT}:
             for code in range(200, 600):
                 self.assertNotEqual(judge(reply(f"{code} x"), stage).verdict, GOT, (stage, code))
 

@@ -52,7 +52,8 @@ class SmtpSourceTests(PeerTestCase):
         self.assert_books_balance(records, server.spooled())
         told = [sum(one["type"] == kind for one in records) for kind in ("Reception", "Delivery")]
         self.assertEqual(told, [messages, messages])
-        self.assertEqual(len(records), 2 * messages)
+        # Where Postfix is slower than its load generator some wait for room.  Nothing else happens to any.
+        self.assertLessEqual({one["type"] for one in records}, {"Reception", "Delivery", "Delayed"})
         return records
 
     def test_none_of_10000_is_lost_doubled_or_changed_on_the_way_to_the_sink(self) -> None:
@@ -91,5 +92,3 @@ class SmtpSourceTests(PeerTestCase):
         self.assertEqual({one["response"]["code"] for one in delivered}, {250})
         queued_as = {one["response"]["content"] for one in delivered}
         self.assertEqual(len(queued_as), TO_POSTFIX)  # Postfix names its own queue id for each
-
-

@@ -8,8 +8,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kumotwist.config.egress import EgressPool, EgressSource, PathSettings, PoolEntry
 from kumotwist.config.queues import QueueSettings
+from kumotwist.hooks.message import PolicyMessage
 from kumotwist.hooks.policy import Handler
-from tests.support.house import House
+from kumotwist.mail.disposition import Attempt, Outcome, Peer, Verdict
+from kumotwist.mail.reply import reply
+from kumotwist.spool.change import decode_message
+from tests.support.house import LATER, NEVER, OK, House
 
 
 class Broken(Exception):
@@ -178,3 +182,148 @@ class PolicyTests(SynchronousTestCase):
         self.house.take()
         self.assertEqual(self.house.queue_of("ours").size, 1)
         self.assertEqual(self.house.queue_of("unspecified").path.settings.max_ready, 2)
+
+
+class QueueEventTests(SynchronousTestCase):
+    """What a policy is told about messages that wait, and what its answers do."""
+
+    def setUp(self) -> None:
+        self.house = House()
+
+    def on(self, event: str, handler: Callable[..., Any], takes: int) -> None:
+        self.house.handlers[event] = (Handler(handler, takes, "policy.py:1"),)
+
+    def test_a_message_can_be_put_off_before_it_is_ready_and_is_asked_about_again(self) -> None:
+        asked: list[str] = []
+
+        def throttle(message: PolicyMessage) -> None:
+            asked.append(message.id)
+            if len(asked) == 1:
+                message._message.due = self.house.clock.seconds() + 90
+
+        self.on("throttle_insert_ready_queue", throttle, 1)
+        message = self.house.take()
+        self.assertEqual(self.house.sessions, [])
+        [delayed] = self.house.records("Delayed")
+        self.assertIn("ThrottledByThrottleInsertReadyQueue. Next due in 1m 30s", delayed["response"]["content"])
+        self.house.forward(91)
+        self.assertEqual(self.house.queue_of().size, 1)
+        self.assertEqual(asked, [message.id] * 2)
+
+    def test_a_slow_answer_holds_only_its_message_and_a_broken_one_nothing(self) -> None:
+        answers: list[Any] = [Deferred(), None, Broken()]
+        slow = answers[0]
+
+        def throttle(_: PolicyMessage) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Broken):
+                raise answer
+            return answer
+
+        self.on("throttle_insert_ready_queue", throttle, 1)
+        for _ in range(3):
+            self.house.take()
+        self.assertEqual(self.house.queue_of().size, 2)
+        slow.callback(None)
+        self.assertEqual(self.house.queue_of().size, 3)
+        self.assertEqual(len(self.flushLoggedErrors(Broken)), 1)
+
+    def test_a_message_that_was_let_through_is_not_asked_about_again_when_there_was_no_room(self) -> None:
+        asked: list[str] = []
+        self.on("throttle_insert_ready_queue", lambda message: asked.append(message.id), 1)
+        self.house.paths["example.org"] = PathSettings(max_ready=1)
+        for _ in range(3):
+            self.house.take()
+        while any(session.supply.size for session in self.house.sessions):
+            for session in list(self.house.sessions):
+                session.drain()
+            self.house.clock.advance(0.01)
+        self.assertEqual(len(asked), 3)
+        self.assertEqual(self.house.spool.store.kept, {})
+
+    def test_a_failed_message_can_be_moved_to_another_queue(self) -> None:
+        def move(message: PolicyMessage, response: str, context: list[str], counted: bool, delay: float | None) -> None:
+            self.assertEqual((response, context, counted, delay), ("451 4.7.0 later", ["LoggedTransientFailure"], True, None))
+            message.set_meta("routing_domain", "relay.example")
+
+        self.on("requeue_message", move, 5)
+        message = self.house.take()
+        self.house.sessions[0].answer(Verdict.POSTPONED, LATER)
+        relay = self.house.queue_of(site="mx.relay.example")
+        self.assertEqual(relay.size, 1)
+        kept = decode_message(message.id, self.house.spool.store.kept[message.id][0])
+        self.assertEqual((kept.attempts, kept.meta["routing_domain"]), (1, "relay.example"))
+        self.assertEqual(self.house.records("TransientFailure")[0]["queue"], "example.org")
+
+    def test_a_failed_message_can_be_rejected_for_good(self) -> None:
+        def never(*_: Any) -> None:
+            from kumotwist.hooks.rejection import reject
+
+            reject(451, "enough of it")
+
+        self.on("requeue_message", never, 5)
+        self.house.take()
+        self.house.sessions[0].answer(Verdict.POSTPONED, LATER)
+        self.assertEqual([one["type"] for one in self.house.records()], ["Reception", "TransientFailure", "Bounce"])
+        self.assertEqual(self.house.spool.store.kept, {})
+
+    def test_a_broken_requeue_changes_nothing(self) -> None:
+        def broken(*_: Any) -> None:
+            raise Broken
+
+        self.on("requeue_message", broken, 5)
+        message = self.house.take()
+        self.house.sessions[0].answer(Verdict.POSTPONED, LATER)
+        self.assertEqual(len(self.flushLoggedErrors(Broken)), 1)
+        self.assertIn(message.id, self.house.spool.store.kept)
+        self.house.handlers.clear()
+        self.house.forward(1202)
+        self.assertEqual(self.house.queue_of().size, 1)
+
+    def _settle(self, *outcomes: tuple[Verdict, Any]) -> None:
+        self.house.take("bob@example.org", "carol@example.org", tenant="acme")
+        session = self.house.sessions[0]
+        message = session.supply.next_message()
+        assert message is not None
+        attempt = Attempt(site=session.supply.name, peer=Peer("mx.example.org.", "192.0.2.1"))
+        found = [
+            Outcome(verdict, (recipient,), answer)
+            for (verdict, answer), recipient in zip(outcomes, message.recipients, strict=True)
+        ]
+        session.supply.settle(message, attempt, found)
+
+    def test_a_refusal_can_be_read_as_not_now(self) -> None:
+        asked: list[Any] = []
+
+        def rewrite(*arguments: Any) -> int | None:
+            asked.append(arguments)
+            return 451
+
+        self.on("smtp_client_rewrite_delivery_status", rewrite, 5)
+        self._settle((Verdict.DELIVERED, OK), (Verdict.BOUNCED, NEVER))
+        self.assertEqual(asked, [("550 5.1.1 no such user", "example.org", "acme", None, "example.org")])
+        [failure] = self.house.records("TransientFailure")
+        self.assertEqual(failure["response"]["code"], 451)
+        self.assertTrue(failure["response"]["content"].endswith(" (kumomta: status was rewritten from 550 -> 451)"))
+        self.assertEqual(len(self.house.spool.store.kept), 1)
+
+    def test_nonsense_and_our_own_texts_are_left_as_they_are(self) -> None:
+        self.on("smtp_client_rewrite_delivery_status", lambda *_: "soon", 5)
+        ours = reply("421 4.4.2 KumoMTA internal: failed to send message to x: Timed Out")
+        self._settle((Verdict.BOUNCED, NEVER), (Verdict.POSTPONED, ours))
+        self.assertEqual([one["type"] for one in self.house.records()][1:], ["Bounce", "TransientFailure"])
+
+    def test_stored_messages_are_shown_to_the_policy_at_start(self) -> None:
+        self.house.take()
+        after = House(store=self.house.spool.store)
+
+        def enumerated(message: PolicyMessage) -> None:
+            message.set_meta("tenant", "found")
+
+        after.handlers["spool_message_enumerated"] = (Handler(enumerated, 1, "policy.py:1"),)
+        [(message_id, envelope)] = after.spool.store.envelopes()
+        found = decode_message(message_id, envelope)
+        found.name_queue()
+        found.shrink()
+        after.scheduler.admit_stored([found])
+        self.assertEqual(after.sessions[0].drain()[0].queue, "found@example.org")

@@ -79,10 +79,10 @@ class ReloadTests(SynchronousTestCase):
         def broken(_: Config) -> None:
             raise ZeroDivisionError
 
-        self.reload._take_effect = broken  # type: ignore[method-assign]
+        self.reload._change = broken  # type: ignore[method-assign]
         self.reload.now()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.reload._take_effect = self.applied.append  # type: ignore[method-assign]
+        self.reload._change = self.applied.append  # type: ignore[method-assign]
         self.reload.now()
         self.assertEqual(len(self.applied), 1)
 

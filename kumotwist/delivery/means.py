@@ -1,0 +1,36 @@
+"""What delivery sessions work with, beside their supply: the world around them, and whom they tell."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from kumotwist.delivery.broken import BrokenOffers
+from kumotwist.delivery.keys import AskPolicy
+from kumotwist.delivery.plan import Resolver
+from kumotwist.delivery.stop import Stop
+from kumotwist.delivery.tls import Trust
+from kumotwist.delivery.wire import Reactor
+from kumotwist.mail.disposition import Attempt, Outcome
+from kumotwist.mail.message import Message
+from kumotwist.mail.reply import Reply
+
+WentOn = Callable[[Message, Attempt, Sequence[Outcome]], None]
+Dropped = Callable[[Message, Reply, float], None]
+
+
+class Means(Struct, frozen=True, kw_only=True):
+    """See `delivery.session.deliver`."""
+
+    reactor: Reactor
+    resolver: Resolver
+    trust: Trust
+    hostname: str
+    draw: Callable[[], float]
+    session_id: Callable[[], str]
+    stop: Stop
+    broken: BrokenOffers
+    ask_policy: AskPolicy | None = None
+    source_unplumbed: Callable[[str], None] | None = None
+    proxy_unhealthy: Callable[[str], None] | None = None
+    went_on: WentOn | None = None
+    dropped: Dropped | None = None

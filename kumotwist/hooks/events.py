@@ -1,0 +1,204 @@
+"""
+`kumo.on` with its types: for each event what a handler may be given and what it may answer, so that mypy checks a policy.
+
+At run time all of it is `registration.register`; which events there are is said by `hooks.points`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, overload
+
+from kumotwist.config.egress import EgressPool, EgressSource, PathSettings
+from kumotwist.config.listeners import ListenerDomain
+from kumotwist.config.queues import QueueSettings
+from kumotwist.hooks.connection import AuthInfo, ConnMeta
+from kumotwist.hooks.message import PolicyMessage
+from kumotwist.hooks.registration import MISSING, register
+from kumotwist.mail.address import Mailbox
+
+T = TypeVar("T")
+Answer: TypeAlias = T | Awaitable[T]
+
+# Each alias: a handler that takes none, one, two … of the event's arguments.
+_Text: TypeAlias = str | None
+
+_Nothing: TypeAlias = Callable[[], object]
+_Connection: TypeAlias = _Nothing | Callable[[ConnMeta], object]
+_Address: TypeAlias = _Nothing | Callable[[Mailbox], object] | Callable[[Mailbox, ConnMeta], object]
+_Message: TypeAlias = _Nothing | Callable[[PolicyMessage], object]
+_MessageAndConnection: TypeAlias = _Message | Callable[[PolicyMessage, ConnMeta], object]
+
+_Parameters: TypeAlias = Answer[Mapping[str, Any] | None]
+_Dynamic: TypeAlias = Callable[[], _Parameters] | Callable[[str], _Parameters] | Callable[[str, ConnMeta], _Parameters]
+
+_Extensions: TypeAlias = Answer[Sequence[str] | None]
+_Ehlo: TypeAlias = (
+    Callable[[], _Extensions]
+    | Callable[[str], _Extensions]
+    | Callable[[str, ConnMeta], _Extensions]
+    | Callable[[str, ConnMeta, list[str]], _Extensions]
+)
+
+_Identity: TypeAlias = Answer[bool | AuthInfo | None]
+_Auth: TypeAlias = (
+    Callable[[str, str, str], _Identity] | Callable[[str, str, str, ConnMeta], _Identity] | Callable[[str, str], _Identity]
+)
+
+_Domain: TypeAlias = Answer[ListenerDomain | None]
+_ListenerDomain: TypeAlias = (
+    Callable[[], _Domain] | Callable[[str], _Domain] | Callable[[str, str], _Domain] | Callable[[str, str, ConnMeta], _Domain]
+)
+
+_Batches: TypeAlias = Answer[Sequence[Sequence[str | Mailbox]] | None]
+_Split: TypeAlias = Callable[[], _Batches] | Callable[[PolicyMessage], _Batches] | Callable[[PolicyMessage, ConnMeta], _Batches]
+
+_Response: TypeAlias = Answer[tuple[int | None, str | None] | None]
+_RewriteResponse: TypeAlias = (
+    Callable[[int], _Response]
+    | Callable[[int, str], _Response]
+    | Callable[[int, str, _Text], _Response]
+    | Callable[[int, str, _Text, ConnMeta], _Response]
+)
+
+_Queue: TypeAlias = Answer[QueueSettings | None]
+_QueueConfig: TypeAlias = (
+    Callable[[], _Queue]
+    | Callable[[str], _Queue]
+    | Callable[[str, _Text], _Queue]
+    | Callable[[str, _Text, _Text], _Queue]
+    | Callable[[str, _Text, _Text, _Text], _Queue]
+)
+
+_Pool: TypeAlias = Callable[[], Answer[EgressPool | None]] | Callable[[str], Answer[EgressPool | None]]
+_Source: TypeAlias = Callable[[], Answer[EgressSource | None]] | Callable[[str], Answer[EgressSource | None]]
+
+_Path: TypeAlias = Answer[PathSettings | None]
+_PathConfig: TypeAlias = (
+    Callable[[], _Path] | Callable[[str], _Path] | Callable[[str, str], _Path] | Callable[[str, str, str], _Path]
+)
+
+# The reply, the reasons why the message is requeued, whether it is counted, and the wait in seconds.
+_Requeue: TypeAlias = (
+    _Message
+    | Callable[[PolicyMessage, Any], object]
+    | Callable[[PolicyMessage, Any, Any], object]
+    | Callable[[PolicyMessage, Any, Any, bool], object]
+    | Callable[[PolicyMessage, Any, Any, bool, float | None], object]
+)
+_Rebind: TypeAlias = _Message | Callable[[PolicyMessage, dict[str, Any]], object]
+
+_Status: TypeAlias = Answer[int | None]
+_DeliveryStatus: TypeAlias = (
+    Callable[[str], _Status]
+    | Callable[[str, str], _Status]
+    | Callable[[str, str, _Text], _Status]
+    | Callable[[str, str, _Text, _Text], _Status]
+    | Callable[[str, str, _Text, _Text, _Text], _Status]
+)
+
+NothingH = TypeVar("NothingH", bound=_Nothing)
+ConnectionH = TypeVar("ConnectionH", bound=_Connection)
+AddressH = TypeVar("AddressH", bound=_Address)
+MessageH = TypeVar("MessageH", bound=_Message)
+MessageAndConnectionH = TypeVar("MessageAndConnectionH", bound=_MessageAndConnection)
+DynamicH = TypeVar("DynamicH", bound=_Dynamic)
+EhloH = TypeVar("EhloH", bound=_Ehlo)
+AuthH = TypeVar("AuthH", bound=_Auth)
+ListenerDomainH = TypeVar("ListenerDomainH", bound=_ListenerDomain)
+SplitH = TypeVar("SplitH", bound=_Split)
+RewriteResponseH = TypeVar("RewriteResponseH", bound=_RewriteResponse)
+QueueConfigH = TypeVar("QueueConfigH", bound=_QueueConfig)
+PoolH = TypeVar("PoolH", bound=_Pool)
+SourceH = TypeVar("SourceH", bound=_Source)
+PathConfigH = TypeVar("PathConfigH", bound=_PathConfig)
+RequeueH = TypeVar("RequeueH", bound=_Requeue)
+RebindH = TypeVar("RebindH", bound=_Rebind)
+DeliveryStatusH = TypeVar("DeliveryStatusH", bound=_DeliveryStatus)
+
+_OfNothing: TypeAlias = Literal["pre_init", "init"]
+_OfConnection: TypeAlias = Literal["smtp_server_connection_accepted"]
+_OfAddress: TypeAlias = Literal["smtp_server_mail_from", "smtp_server_rcpt_to"]
+_OfMessage: TypeAlias = Literal["throttle_insert_ready_queue", "spool_message_enumerated"]
+_OfMessageAndConnection: TypeAlias = Literal["smtp_server_data", "smtp_server_message_received"]
+
+
+@overload
+def on(event: _OfNothing) -> Callable[[NothingH], NothingH]: ...
+@overload
+def on(event: _OfNothing, handler: NothingH) -> NothingH: ...
+@overload
+def on(event: _OfConnection) -> Callable[[ConnectionH], ConnectionH]: ...
+@overload
+def on(event: _OfConnection, handler: ConnectionH) -> ConnectionH: ...
+@overload
+def on(event: _OfAddress) -> Callable[[AddressH], AddressH]: ...
+@overload
+def on(event: _OfAddress, handler: AddressH) -> AddressH: ...
+@overload
+def on(event: _OfMessage) -> Callable[[MessageH], MessageH]: ...
+@overload
+def on(event: _OfMessage, handler: MessageH) -> MessageH: ...
+@overload
+def on(event: _OfMessageAndConnection) -> Callable[[MessageAndConnectionH], MessageAndConnectionH]: ...
+@overload
+def on(event: _OfMessageAndConnection, handler: MessageAndConnectionH) -> MessageAndConnectionH: ...
+@overload
+def on(event: Literal["smtp_server_get_dynamic_parameters"]) -> Callable[[DynamicH], DynamicH]: ...
+@overload
+def on(event: Literal["smtp_server_get_dynamic_parameters"], handler: DynamicH) -> DynamicH: ...
+@overload
+def on(event: Literal["smtp_server_ehlo"]) -> Callable[[EhloH], EhloH]: ...
+@overload
+def on(event: Literal["smtp_server_ehlo"], handler: EhloH) -> EhloH: ...
+@overload
+def on(event: Literal["smtp_server_auth_plain"]) -> Callable[[AuthH], AuthH]: ...
+@overload
+def on(event: Literal["smtp_server_auth_plain"], handler: AuthH) -> AuthH: ...
+@overload
+def on(event: Literal["get_listener_domain"]) -> Callable[[ListenerDomainH], ListenerDomainH]: ...
+@overload
+def on(event: Literal["get_listener_domain"], handler: ListenerDomainH) -> ListenerDomainH: ...
+@overload
+def on(event: Literal["smtp_server_split_transaction"]) -> Callable[[SplitH], SplitH]: ...
+@overload
+def on(event: Literal["smtp_server_split_transaction"], handler: SplitH) -> SplitH: ...
+@overload
+def on(event: Literal["smtp_server_rewrite_response"]) -> Callable[[RewriteResponseH], RewriteResponseH]: ...
+@overload
+def on(event: Literal["smtp_server_rewrite_response"], handler: RewriteResponseH) -> RewriteResponseH: ...
+@overload
+def on(event: Literal["get_queue_config"]) -> Callable[[QueueConfigH], QueueConfigH]: ...
+@overload
+def on(event: Literal["get_queue_config"], handler: QueueConfigH) -> QueueConfigH: ...
+@overload
+def on(event: Literal["get_egress_pool"]) -> Callable[[PoolH], PoolH]: ...
+@overload
+def on(event: Literal["get_egress_pool"], handler: PoolH) -> PoolH: ...
+@overload
+def on(event: Literal["get_egress_source"]) -> Callable[[SourceH], SourceH]: ...
+@overload
+def on(event: Literal["get_egress_source"], handler: SourceH) -> SourceH: ...
+@overload
+def on(event: Literal["get_egress_path_config"]) -> Callable[[PathConfigH], PathConfigH]: ...
+@overload
+def on(event: Literal["get_egress_path_config"], handler: PathConfigH) -> PathConfigH: ...
+@overload
+def on(event: Literal["requeue_message"]) -> Callable[[RequeueH], RequeueH]: ...
+@overload
+def on(event: Literal["requeue_message"], handler: RequeueH) -> RequeueH: ...
+@overload
+def on(event: Literal["rebind_message"]) -> Callable[[RebindH], RebindH]: ...
+@overload
+def on(event: Literal["rebind_message"], handler: RebindH) -> RebindH: ...
+@overload
+def on(event: Literal["smtp_client_rewrite_delivery_status"]) -> Callable[[DeliveryStatusH], DeliveryStatusH]: ...
+@overload
+def on(event: Literal["smtp_client_rewrite_delivery_status"], handler: DeliveryStatusH) -> DeliveryStatusH: ...
+def on(event: str, handler: Any = MISSING) -> Any:
+    """
+    Have a function called for an event: `@kumo.on("init")` before it, or `kumo.on("init", function)`.
+
+    The function stays usable.  It may take fewer arguments than the event passes, from the left; it may be `async def`, or
+    return a Deferred.  Only while the policy loads; an unknown event, a handler that requires more than the event passes, or
+    in one file a second handler for an event with one answer, is a fault of the policy.
+    """
+    return register(event, handler)
