@@ -28,6 +28,7 @@ from kumotwist.delivery.stop import Stop
 from kumotwist.delivery.tls import Trust
 from kumotwist.dns.resolver import Resolver
 from kumotwist.dns.rollup import Rollup
+from kumotwist.egress.leases import Leases
 from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.context import Services
 from kumotwist.hooks.directions import Directions
@@ -169,7 +170,7 @@ class Server(Service):
         self.trust = Trust(config.tls.ca_file)
         self.end_of_sessions = Stop()
         self.directions = Directions(config, policy, lambda: self.rollup.sites)
-        self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions)
+        self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions, self.throttles, Leases())
         self.scheduler = Scheduler(
             reactor,
             random.random,

@@ -4,6 +4,7 @@ How fast and how many at once: rates of messages and connections, and how many c
 Pure: the time is handed in, nothing waits here.
 """
 
+from collections.abc import Sequence
 from math import ceil, exp
 
 from kumotwist.config.fields import Rate
@@ -57,6 +58,32 @@ class RateLimit:
             self._at = now
             return self._fill
         return max(0.0, self._fill - elapsed / self._interval)
+
+
+class RateLimits:
+    """Several rates that must all admit a thing; what one of them refuses is spent of none."""
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, limits: Sequence[RateLimit]) -> None:
+        self._limits = tuple(limits)
+
+    def spend(self, now: float) -> float:
+        """0.0 if one is admitted by all, and spent; else the seconds until all would admit it."""
+        wait = self.wait(now)
+        if wait == 0.0:
+            for limit in self._limits:
+                limit.spend(now)
+        return wait
+
+    def wait(self, now: float) -> float:
+        """Seconds until all would admit one; 0.0: now.  Spends nothing."""
+        longest = 0.0
+        for limit in self._limits:
+            wait = limit.wait(now)
+            if wait > longest:
+                longest = wait
+        return longest
 
 
 def ideal_connections(ready: int, limit: int) -> int:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from kumotwist.config.compose import path_settings, queue_settings
 from kumotwist.config.egress import UNSPECIFIED, EgressPool, EgressSource, PathSettings, PoolEntry
+from kumotwist.config.fields import Rate
 from kumotwist.config.queues import QueueSettings
 from kumotwist.config.server import Config
 from kumotwist.egress.path import Destination
@@ -70,6 +71,20 @@ class Directions:
     def configured_queue(self, name: QueueName) -> QueueSettings:
         """The same as far as data say it, for a queue whose policy does not answer."""
         return queue_settings(self._config.queues, name.domain, name.tenant, name.campaign)
+
+    def overall_rates(self, name: QueueName) -> list[tuple[str, Rate, str]]:
+        """Rates over all queues of a tenant, and of a campaign of it: the name to share it by, the rate, what it is called."""
+        tenant = self._config.queues.tenant.get(name.tenant or "")
+        if tenant is None:
+            return []
+        found = [("tenant", f"{name.tenant}", tenant.overall_max_message_rate)]
+        if name.campaign is not None and (campaign := tenant.campaigns.get(name.campaign)) is not None:
+            found.append(("tenant-campaign", f"{name.tenant}-{name.campaign}", campaign.overall_max_message_rate))
+        return [
+            (f"queue-helper-{kind}-overall_max_message_rate-{whose}", rate, f"overall_max_message_rate of {whose}")
+            for kind, whose, rate in found
+            if rate is not None
+        ]
 
     def pool(self, name: str | None) -> "Pool | Deferred[Pool]":
         """A pool and all of its sources; None is the built-in pool of the unspecified source."""

@@ -7,7 +7,7 @@ session waits here for the next message; the one that was used last is served fi
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -16,8 +16,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kumotwist.config.egress import PathSettings
-from kumotwist.egress.limits import RateLimit, ideal_connections
+from kumotwist.config.fields import Rate
+from kumotwist.egress.leases import Leases
+from kumotwist.egress.limits import RateLimits, ideal_connections
 from kumotwist.egress.path import EgressPath
+from kumotwist.egress.throttles import Throttles
 from kumotwist.mail.disposition import Attempt, Outcome, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
@@ -64,10 +67,13 @@ class ReadyQueue:
         home: Home,
         load: Callable[[Message], "Deferred[None]"],
         open_session: Callable[["ReadyQueue"], "Deferred[None]"],
+        throttles: Throttles,
+        leases: Leases,
     ) -> None:
         """
         load: brings back a message's envelope and content from the spool.
         open_session: starts a delivery session with this queue as its supply; fires when it has ended.
+        throttles, leases: where paths that name the same limits share them.
         """
         self.path = path
         self.name = path.name
@@ -87,21 +93,32 @@ class ReadyQueue:
         self._stopped = False
         self._failures = 0
         self._ended: list[Deferred[None]] = []
-        self._connection_rate: RateLimit | None = None
-        self._message_rate: RateLimit | None = None
+        self._throttles = throttles
+        self._leases = leases
         self._apply(path.settings)
 
     def _apply(self, settings: PathSettings) -> None:
         self._refill_at = settings.max_ready - max(1, settings.max_ready // 4)
-        rate = settings.max_connection_rate
-        self._connection_rate = RateLimit(rate) if rate else None
-        rate = settings.max_message_rate
-        self._message_rate = RateLimit(rate) if rate else None
+        self._connections = self._rates(f"{self.name}-connection-rate", settings.max_connection_rate, {})
+        self._messages = self._rates(
+            f"kumomta.max_message_rate.{self.name}", settings.max_message_rate, settings.additional_message_rate_throttles
+        )
+        self._selections = self._rates(
+            f"kumomta.source_selection_rate.{self.name}",
+            settings.source_selection_rate,
+            settings.additional_source_selection_rates,
+        )
+        self._shared = {name: limit.limit for name, limit in settings.additional_connection_limits.items()}
+
+    def _rates(self, name: str, own: Rate | None, additional: Mapping[str, Rate]) -> RateLimits | None:
+        """What must admit one of a kind; None: nothing limits it."""
+        named = ({name: own} if own is not None else {}) | dict(additional)
+        return RateLimits([self._throttles.get(key, rate) for key, rate in named.items()]) if named else None
 
     # What scheduled queues use
 
     def admit(self, message: Message) -> bool:
-        """Take a message that is due; False if there is no room for it (its home is told when there is)."""
+        """Take a message that is due; False if there is no room for it (its home is told when there is room)."""
         if self.size >= self.path.settings.max_ready or self._stopped:
             self._full = True
             return False
@@ -111,6 +128,8 @@ class ReadyQueue:
             self._turns.append(message.queue)
         lane.append(message)
         self.size += 1
+        if self._selections is not None:
+            self._selections.spend(self._clock.seconds())
         if self._resting is None:
             if self._idle:
                 self._serve_idle()
@@ -118,17 +137,14 @@ class ReadyQueue:
                 self._open_sessions()
         return True
 
+    def selectable_in(self) -> float:
+        """Seconds until this source may be chosen again for this site; 0.0: now."""
+        return self._selections.wait(self._clock.seconds()) if self._selections is not None else 0.0
+
     def reshape(self, path: EgressPath) -> None:
         """Settings of the path changed; limits that stay the same keep what they have counted."""
-        old = self.path.settings
         self.path = path
-        new = path.settings
-        if (old.max_connection_rate, old.max_message_rate, old.max_ready) != (
-            new.max_connection_rate,
-            new.max_message_rate,
-            new.max_ready,
-        ):
-            self._apply(new)
+        self._apply(path.settings)
 
     def give_all_back(self, reason: Reason) -> None:
         """Everything here is to choose its path anew."""
@@ -152,6 +168,7 @@ class ReadyQueue:
     def stop(self) -> "Deferred[None]":
         """Hand out no more; fires when the last session has ended."""
         self._stopped = True
+        self._leases.forget(self._open_sessions_soon)
         self._release_idle()
         if not self._sessions:
             return succeed(None)
@@ -193,10 +210,10 @@ class ReadyQueue:
         return self._load(message).addCallback(_content_of, message)
 
     def may_connect(self) -> float:
-        return self._connection_rate.spend(self._clock.seconds()) if self._connection_rate else 0.0
+        return self._connections.spend(self._clock.seconds()) if self._connections is not None else 0.0
 
     def may_send(self) -> float:
-        return self._message_rate.spend(self._clock.seconds()) if self._message_rate else 0.0
+        return self._messages.spend(self._clock.seconds()) if self._messages is not None else 0.0
 
     def settle(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
         self._home.settled(message, attempt, outcomes)
@@ -247,25 +264,33 @@ class ReadyQueue:
             return
         wanted = ideal_connections(self.size, self.path.settings.connection_limit.limit)
         while len(self._sessions) < wanted and self.size and self._resting is None:
+            shared = self._shared
+            if shared and not self._leases.take(shared, self._open_sessions_soon):
+                return
             session = self._open_session(self)
             self._sessions.add(session)
             session.addErrback(self._session_broke)
-            session.addBoth(self._session_ended, session)
+            session.addBoth(self._session_ended, session, shared)
+
+    def _open_sessions_soon(self) -> None:
+        # Not from here: a session that ends at once would call us again and again on one stack.
+        self._clock.callLater(0, self._open_sessions)
 
     def _session_broke(self, failure: Failure) -> None:
         self.log.failure("a delivery session of {path} broke", failure, path=self.name)
         self.rest(AFTER_A_FAULT)
 
-    def _session_ended(self, _: object, session: "Deferred[None]") -> None:
+    def _session_ended(self, _: object, session: "Deferred[None]", shared: Mapping[str, int]) -> None:
         self._sessions.discard(session)
+        if shared:
+            self._leases.give_back(shared)
         self.idle_since = self._clock.seconds()
         if self._stopped and not self._sessions:
             ended, self._ended = self._ended, []
             for waiting in ended:
                 waiting.callback(None)
         elif self.size:
-            # Not from here: a session that ends at once would call us again and again on one stack.
-            self._clock.callLater(0, self._open_sessions)
+            self._open_sessions_soon()
 
     def _serve_idle(self) -> None:
         waiting, _ = self._idle.popitem()

@@ -9,7 +9,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kumotwist.config.egress import EgressSource, PathSettings
+from kumotwist.egress.leases import Leases
 from kumotwist.egress.path import Destination, EgressPath, path_name
+from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.directions import Directions, then
 from kumotwist.hooks.policy import HookFailed
 from kumotwist.mail.message import Message
@@ -35,11 +37,16 @@ class ReadyQueues:
         load: Callable[[Message], "Deferred[None]"],
         open_session: Callable[[ReadyQueue], "Deferred[None]"],
         directions: Directions,
+        throttles: Throttles,
+        leases: Leases,
     ) -> None:
+        """throttles, leases: limits that paths share by name."""
         self._clock = clock
         self._load = load
         self._open_session = open_session
         self._directions = directions
+        self._throttles = throttles
+        self._leases = leases
         self._queues: dict[str, ReadyQueue] = {}
         self._feeding: dict[str, str] = {}  # ready queue → the domain whose settings hold
         self._heard: set[tuple[str, str]] = set()  # ready queues and domains that were compared with those
@@ -70,7 +77,9 @@ class ReadyQueues:
         path = EgressPath(source=source, destination=destination, settings=settings)
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = ReadyQueue(path, self._clock, self.home, self._load, self._open_session)
+            queue = self._queues[name] = ReadyQueue(
+                path, self._clock, self.home, self._load, self._open_session, self._throttles, self._leases
+            )
             self._feeding[name] = domain
         else:
             self._agree(queue, path, domain)

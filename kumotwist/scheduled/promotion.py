@@ -6,6 +6,7 @@ queue: an answer that was waited for, the moment at which a rate frees, room in 
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -223,17 +224,27 @@ class Promotion:
                 self._block(queue, message, Reason.NO_SOURCE_IS_USABLE, None, f"a source of pool {outlet.pool.name} can be used")
                 return False
         full: list[ReadyQueue] = []
+        earliest = inf
         while (entry := outlet.rotation.choose(candidates)) is not None:
             ready = outlet.paths.get(entry.name)
             if ready is None or ready.stopped:
                 ready = self._path(queue, message, outlet, entry.name, destination)
                 if ready is None:
                     return False
-            if ready.admit(message):
+            if (wait := ready.selectable_in()) > 0:
+                earliest = min(earliest, wait)
+            elif ready.admit(message):
                 return True
-            full.append(ready)
+            else:
+                full.append(ready)
             candidates = [other for other in candidates if other is not entry]
-        self._wait_for_room(queue, message, full)
+        if full:
+            self._wait_for_room(queue, message, full)
+        else:
+            until = self._clock.seconds() + earliest
+            what = f"a source_selection_rate of pool {outlet.pool.name}"
+            self._block(queue, message, Reason.MESSAGE_RATE_THROTTLE, until, what)
+            self._scheduler.resume_at(queue, until)
         return False
 
     def _outlet(self, queue: ScheduledQueue, message: Message) -> Outlet | None:

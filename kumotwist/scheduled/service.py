@@ -138,10 +138,11 @@ class Scheduler:
         return queue
 
     def _limits(self, queue: ScheduledQueue, settings: QueueSettings) -> tuple[tuple[RateLimit, str], ...]:
-        rate = settings.max_message_rate
-        if rate is None:
-            return ()
-        return ((self._throttles.get(f"schedq-{queue.name}-message-rate", rate), "max_message_rate of the queue"),)
+        """The rates that a queue keeps to: its own, and those that it shares with others of its tenant."""
+        named = [(name, rate, what) for name, rate, what in self._promotion.directions.overall_rates(queue.parts)]
+        if settings.max_message_rate is not None:
+            named.append((f"schedq-{queue.name}-message-rate", settings.max_message_rate, "max_message_rate of the queue"))
+        return tuple((self._throttles.get(name, rate), what) for name, rate, what in named)
 
     def direct(self, directions: Directions) -> None:
         """Another configuration holds from now on: each queue asks anew before its next message."""

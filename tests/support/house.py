@@ -11,6 +11,7 @@ from kumotwist.config.egress import EgressPool, EgressSettings, EgressSource, Pa
 from kumotwist.config.queues import MxHost, QueueSettings
 from kumotwist.config.server import Config
 from kumotwist.custody import Custody
+from kumotwist.egress.leases import Leases
 from kumotwist.egress.path import Destination
 from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.directions import Directions
@@ -118,11 +119,14 @@ class House:
             self.clock,
             lambda message, reason: self.scheduler.admit(message, reason),
         )
+        self.throttles = Throttles()
         self.ready = ReadyQueues(
             self.clock,
             self.spool.load,
             self._open,
             self.directions,
+            self.throttles,
+            Leases(),
         )
         self.scheduler = Scheduler(
             self.clock,
@@ -132,7 +136,7 @@ class House:
             self.ready,
             self.destinations,
             self.directions,
-            Throttles(),
+            self.throttles,
         )
         self.ready.home = self.scheduler
         self.scheduler.start()
