@@ -29,6 +29,8 @@ from kumotwist.spool.change import Change
 from kumotwist.spool.residence import Residence
 from kumotwist.spool.service import Spool
 
+AFTER_A_FAULT = 60.0  # seconds until a message that a fault of ours kept from its queue is let in again
+
 _ACCEPTED = Reply(250, None, "")
 
 Admit = Callable[[Message, Reason], None]
@@ -118,7 +120,15 @@ class Custody:
         for message in messages:
             if message.queue != NULL_QUEUE:
                 self._residence.lodge(message)
-                self._admit(message, Reason.RECEIVED)
+                self._let_in(message)
+
+    def _let_in(self, message: Message) -> None:
+        """Admit a message that is on disk: whatever goes wrong, 250 is right, and the message must not be forgotten."""
+        try:
+            self._admit(message, Reason.RECEIVED)
+        except Exception:  # noqa: BLE001  a bug of ours
+            self.log.failure("{id} could not be put into its queue; trying again", id=message.id)
+            self._clock.callLater(AFTER_A_FAULT, self._let_in, message)
 
     def _not_taken(self, failure: Failure) -> None:
         raise refuse("451 4.3.2 the spool is not accepting writes. Try later", failure.getErrorMessage())

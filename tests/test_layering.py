@@ -21,7 +21,7 @@ LADDER = (
     *("mail", "config", "smtp", "egress", "transport", "dns", "hooks"),  # the words of mail, the settings, the ground
     *("spool", "logs", "custody"),  # what is durable
     *("delivery", "ready", "scheduled", "reception"),  # the stages; a message goes from right to left
-    *("cli", "reload", "service"),
+    *("kumo", "cli", "reload", "service"),
 )
 PURE = {"mail", "config", "smtp", "egress"}
 

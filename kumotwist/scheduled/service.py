@@ -39,6 +39,7 @@ from kumotwist.scheduled.retry import Expired, after_failure, while_waiting
 from kumotwist.scheduled.wheel import Wheel
 
 MOST_PER_TURN = 500  # messages of one queue moved before others have their turn
+AFTER_A_FAULT = 60.0  # seconds that a queue rests when a fault of ours kept a message from being placed
 SWEEP = 60.0  # seconds between looks for held messages that grew too old, and for empty queues
 
 _RECORD_OF = {
@@ -101,7 +102,7 @@ class Scheduler:
         message.queue = queue.name
         if message.due > self._clock.seconds():
             self._park(queue, message)
-        elif queue.held or queue.blocked is not None or not self._promotion.place(queue, message):
+        elif queue.held or queue.blocked is not None or not self._place(queue, message):
             queue.held.append(message)
             if queue.blocked is None:
                 self._promote(queue)
@@ -186,7 +187,7 @@ class Scheduler:
         """Move what is held to ready queues until something blocks the queue."""
         moved = 0
         while queue.held and queue.blocked is None and not self._stopped:
-            if not self._promotion.place(queue, queue.held[0]):
+            if not self._place(queue, queue.held[0]):
                 return
             queue.held.popleft()
             moved += 1
@@ -197,6 +198,16 @@ class Scheduler:
             queue.told = None
             queue.idle_since = self._clock.seconds()
 
+    def _place(self, queue: ScheduledQueue, message: Message) -> bool:
+        """Promotion.place, whose own faults cost its queue a minute and nothing else."""
+        try:
+            return self._promotion.place(queue, message)
+        except Exception:  # noqa: BLE001  a bug of ours: other queues, and the next try, must not suffer
+            self.log.failure("{queue}: {id} could not be placed; trying again", queue=queue.name, id=message.id)
+            queue.blocked = Reason.FAILED_TO_INSERT_INTO_READY_QUEUE
+            self.resume_at(queue, self._clock.seconds() + AFTER_A_FAULT)
+            return False
+
     def has_room(self, ready: ReadyQueue) -> None:
         """Serve the queues that wait for this one in turn, a message each, until it is full again."""
         wanting = self._promotion.wanting(ready)
@@ -205,7 +216,7 @@ class Scheduler:
 
     def _promote_one(self, queue: ScheduledQueue) -> bool:
         """One step of `_promote`; True if the queue could go on at once."""
-        if queue.blocked is not None or not queue.held or not self._promotion.place(queue, queue.held[0]):
+        if queue.blocked is not None or not queue.held or not self._place(queue, queue.held[0]):
             return False
         queue.held.popleft()
         if not queue.held:
@@ -236,7 +247,7 @@ class Scheduler:
             self._return(message, Reason.THROTTLED_BY_POLICY, message.due - now)
         else:
             self._promotion.passed(message)
-            if queue.blocked is not None or not self._promotion.place(queue, message):
+            if queue.blocked is not None or not self._place(queue, message):
                 queue.held.appendleft(message)
 
     @property

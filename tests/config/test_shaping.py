@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kumotwist.config.compose import is_of_provider, path_settings
@@ -91,15 +92,21 @@ class LayoutTests(ShapingCase):
         self.write("password", "secret")
         options = (
             self.shaping(
-                "rules: {default: {auth_timeout: 1, dispatcher_progress_watchdog_timeout: 2, additional_connection_limits: {a: 1, b: 'local:2'},"
-                " additional_message_rate_throttles: {a: 1/s}, source_selection_rate: 2/s, additional_source_selection_rates: {a: 3/s},"
+                "rules: {default: {auth_timeout: 1, dispatcher_progress_watchdog_timeout: 2,"
+                " additional_connection_limits: {a: 1, b: 'local:2'},"
+                " additional_message_rate_throttles: {a: 1/s}, source_selection_rate: 2/s,"
+                " additional_source_selection_rates: {a: 3/s},"
                 " remember_broken_tls: 3 days, opportunistic_tls_reconnect_on_failed_handshake: on, tls_prefer_openssl: on,"
-                " openssl_cipher_list: 'ECDHE+AESGCM:!aNULL', openssl_cipher_suites: TLS_AES_256_GCM_SHA384, openssl_options: NO_TICKET,"
-                " rustls_cipher_suites: [TLS13_AES_256_GCM_SHA384], enable_dane: on, enable_mta_sts: off, smtp_auth_plain_username: me,"
+                " openssl_cipher_list: 'ECDHE+AESGCM:!aNULL', openssl_cipher_suites: TLS_AES_256_GCM_SHA384,"
+                " openssl_options: NO_TICKET,"
+                " rustls_cipher_suites: [TLS13_AES_256_GCM_SHA384], enable_dane: on, enable_mta_sts: off,"
+                " smtp_auth_plain_username: me,"
                 " smtp_auth_plain_password: password, allow_smtp_auth_plain_without_tls: on,"
                 " allow_smtp_auth_plain_without_valid_certificate: on, use_lmtp: on, reconnect_strategy: TerminateSession,"
-                " try_next_host_on_transport_error: on, aggressive_connection_opening: on, refresh_interval: 4, refresh_strategy: Epoch,"
-                " low_memory_reduction_policy: NoShrink, no_memory_reduction_policy: ShrinkData, dispatcher_wakeup_strategy: Relaxed,"
+                " try_next_host_on_transport_error: on, aggressive_connection_opening: on,"
+                " refresh_interval: 4, refresh_strategy: Epoch,"
+                " low_memory_reduction_policy: NoShrink, no_memory_reduction_policy: ShrinkData,"
+                " dispatcher_wakeup_strategy: Relaxed,"
                 " maintainer_wakeup_strategy: Relaxed, readyq_pool_name: pool}}"
             )
             .rules["default"]
@@ -179,10 +186,12 @@ class MergingTests(ShapingCase):
     def test_providers(self) -> None:
         shaping = self.shaping(
             "files: [a.yaml, b.yaml]",
-            a_yaml="provider:\n  p: {match: [{MXSuffix: .p.example}], connection_limit: 1, max_ready: 1, provider_connection_limit: 1,\n"
+            a_yaml="provider:\n  p: {match: [{MXSuffix: .p.example}], connection_limit: 1,\n"
+            "    max_ready: 1, provider_connection_limit: 1,\n"
             "    sources: {s: {max_ready: 1, provider_source_selection_rate: 1/s}},\n"
             "    automation: [{regex: a, action: Suspend, duration: 1}]}\n  q: {match: [{HostName: q.example}]}\n",
-            b_yaml="provider:\n  q: {replace_base: true, max_ready: 2}\n  p: {match: [{MXSuffix: .p.test}, {MXSuffix: .p.example}],\n"
+            b_yaml="provider:\n  q: {replace_base: true, max_ready: 2}\n"
+            "  p: {match: [{MXSuffix: .p.test}, {MXSuffix: .p.example}],\n"
             "    max_ready: 2, provider_max_message_rate: 2/s, provider_connection_limit: null,\n"
             "    sources: {s: {smtp_port: 26}, t: {}}, automation: [{regex: b, action: Bounce, duration: 2}]}\n",
         )
@@ -333,7 +342,8 @@ class CompositionTests(ShapingCase):
 
     def test_replace_base_of_a_provider_forgets_nothing_but_its_earlier_self(self) -> None:
         shaping = self.shaping(
-            "rules: {default: {max_ready: 1}, provider: {p: {match: [{DomainSuffix: a.example}], replace_base: true, smtp_port: 26}}}"
+            "rules: {default: {max_ready: 1}, provider: {p: {match: [{DomainSuffix: a.example}], "
+            "replace_base: true, smtp_port: 26}}}"
         )
         found = path_settings(shaping, {}, domain="a.example", source="s", site="x")
         self.assertEqual((found.max_ready, found.smtp_port), (1, 26))
@@ -355,10 +365,9 @@ class ShippedDataTests(ShapingCase):
         files = [str(SHARED / name) for name in ("policy-extras-shaping.toml", "community-shaping.toml")]
         self.found = self.read(f"shaping: {{files: {files}}}\n").shaping
 
-    def path(self, domain: str, hosts: tuple[str, ...], **rollup: str) -> PathSettings:
-        return path_settings(
-            self.found, {"comcast.net": "comcast"}, domain=domain, source="ip-1", site=rollup.get("site", "x"), mx_hosts=hosts
-        )
+    def path(self, domain: str, hosts: tuple[str, ...], site: str = "x") -> PathSettings:
+        rollup = {"comcast.net": "comcast"}
+        return path_settings(self.found, rollup, domain=domain, source="ip-1", site=site, mx_hosts=hosts)
 
     def test_all_of_it_is_there(self) -> None:
         automation = [rule for block in (*self.found.rules.values(), *self.found.provider.values()) for rule in block.automation]
@@ -420,8 +429,7 @@ class ShippedDataTests(ShapingCase):
             ),
         ):
             with self.subTest(domain):
-                expected = PathSettings(**{**{name: getattr(base, name) for name in base.__struct_fields__}, **changes})
-                self.assertEqual(self.path(domain, hosts), expected)
+                self.assertEqual(self.path(domain, hosts), replace(base, **changes))
 
     def test_a_domain_of_a_site_gets_the_sites_rule(self) -> None:
         found = self.path("customer.example", COMCAST, site="comcast")

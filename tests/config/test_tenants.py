@@ -44,7 +44,8 @@ class TenantTests(ConfigTestCase):
             "egress: {pool: {p: {}, q: {}}}\nqueues:\n  files: [a.yaml]\n  tenant:\n    t: {domain_to_pool: {b.example: q}, "
             "require_authz: [b], campaigns: {c: {overall_max_message_rate: 2/s}, d: {}}, overall_max_message_rate: null}\n",
             a_yaml="tenant:\n  t: {domain_to_pool: {A.example: p, b.example: p}, require_authz: [a],\n"
-            "      overall_max_message_rate: 1/s,\n      campaigns: {c: {overall_max_message_rate: 1/s}, e: {overall_max_message_rate: 3/s}}}\n",
+            "      overall_max_message_rate: 1/s,\n"
+            "      campaigns: {c: {overall_max_message_rate: 1/s}, e: {overall_max_message_rate: 3/s}}}\n",
         )
         self.assertEqual(
             config.queues.tenant["t"],
@@ -101,7 +102,7 @@ class TenantTests(ConfigTestCase):
             [
                 'main.yaml:1:36: egress_pool: "p" is no pool, expected the name of a pool in egress.pool',
                 'main.yaml:1:67: domain_to_pool: a.example: "q" is no pool, expected the name of a pool in egress.pool',
-                'main.yaml:2:20: pool "r" names "s", which is no source, expected the name of a source',
+                'main.yaml:2:21: pool "r" names "s", which is no source, expected the name of a source',
             ],
         )
         config = self.read("policy: [policy.py]\n" + text, policy_py="")

@@ -187,10 +187,9 @@ class SessionCase(SynchronousTestCase):
             resolver=names or Names({}),
             trust=trust or Trust(),
             hostname="here.example.net",
-            draw=lambda: 0.0,
             session_id=lambda: f"session-{next(ids)}",
             stop=self.stop,
-            **{"source_unplumbed": self.unplumbed.append, **means},
+            **{"draw": lambda: 0.0, "source_unplumbed": self.unplumbed.append, **means},
         )
         ended = Deferred.fromCoroutine(session)
         self.ended.append(ended)

@@ -18,7 +18,7 @@ from kumotwist.config.egress import EgressSource, EnableTls, PathSettings
 from kumotwist.config.fields import Networks
 from kumotwist.delivery.session import deliver
 from kumotwist.delivery.stop import Stop
-from kumotwist.delivery.tls import Trust
+from kumotwist.delivery.tls import TlsContext, Trust, tls_parameters
 from kumotwist.egress.path import EgressPath
 from tests.delivery.case import DELIVERED, POSTPONED, Names, Supply, destination, host, message, settled
 from tests.delivery.certificates import Authority
@@ -51,7 +51,11 @@ class Host(LineReceiver):
             return
         verb = line.split()[0].decode()
         if verb == "EHLO":
+            if self.encrypted and self.factory.after_tls is not None:
+                self.say(self.factory.after_tls)
+                return
             self.say("250-mx.example.com")
+            self.say("250-AUTH PLAIN")
             self.say("250-PIPELINING" if self.encrypted else "250-STARTTLS")
             self.say("250 8BITMIME")
         elif verb == "STARTTLS":
@@ -61,6 +65,8 @@ class Host(LineReceiver):
                 return
             self.encrypted = True
             self.transport.startTLS(self.factory.tls)
+        elif verb == "AUTH":
+            self.say("235 2.7.0 welcome")
         elif verb == "QUIT":
             self.say("221 bye")
             self.transport.loseConnection()
@@ -77,7 +83,7 @@ class Host(LineReceiver):
 
 
 class Hosts(Factory):
-    """tls: what to do at STARTTLS, or None: break the handshake."""
+    """tls: what to do at STARTTLS, or None: break the handshake.  after_tls: what to answer EHLO with when encrypted."""
 
     protocol = Host
 
@@ -86,6 +92,7 @@ class Hosts(Factory):
         self.connections: list[Host] = []
         self.open: set[Host] = set()
         self.heard: list[bytes] = []
+        self.after_tls: str | None = None
         self._emptied: Deferred[None] | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
@@ -116,16 +123,20 @@ class LoopbackCase(TestCase):
         tls: Any,
         *,
         ip: str = "127.0.0.1",
+        port: int = 0,
         name: str = "mx.example.com",
         source: str | None = None,
         trust: Trust | None = None,
+        after_tls: str | None = None,
+        means: Any = None,
         **changes: Any,
     ) -> tuple[Supply, Hosts]:
         """Send one message to a host that listens at this address."""
         hosts = Hosts(tls)
-        port = IReactorTCP(self.reactor).listenTCP(0, hosts, interface=ip)
+        hosts.after_tls = after_tls
+        listening = IReactorTCP(self.reactor).listenTCP(port, hosts, interface=ip)
         try:
-            settings = {"prohibited_hosts": Networks(), "smtp_port": port.getHost().port, "idle_timeout": 0.2, **changes}
+            settings = {"prohibited_hosts": Networks(), "smtp_port": listening.getHost().port, "idle_timeout": 0.2, **changes}
             path = EgressPath(
                 source=EgressSource(name="source-1", source_address=source),
                 destination=destination(host(name, ip)),
@@ -142,11 +153,12 @@ class LoopbackCase(TestCase):
                 draw=lambda: 0.0,
                 session_id=lambda: "session",
                 stop=Stop(),
+                **(means or {}),
             )
             self.assertEqual(supply.answered, supply.taken)
         finally:
             await hosts.emptied()
-            await port.stopListening()
+            await listening.stopListening()
         return supply, hosts
 
 
@@ -242,12 +254,16 @@ class TlsTests(LoopbackCase):
         supply, _ = await self.deliver(self.certificate("mx.example.com"), trust=trust, enable_tls=EnableTls.REQUIRED)
         self.assertEqual(supply.calls, [("connected",), settled(1, DELIVERED, QUEUED)])
 
-    def test_contexts_are_made_once(self) -> None:
+    async def test_contexts_are_made_once(self) -> None:
         trust = Trust(str(self.ca_file))
-        self.assertIs(trust.context(verify=True), trust.context(verify=True))
-        self.assertIs(trust.context(verify=False), trust.context(verify=False))
-        self.assertIsNot(trust.context(verify=True), trust.context(verify=False))
-        self.assertEqual(trust.context(verify=False).get_verify_mode(), SSL.VERIFY_NONE)
+
+        async def context(verify: bool) -> TlsContext:
+            return await trust.context(tls_parameters(PathSettings(), verify=verify), None, 0.0)
+
+        self.assertIs(await context(True), await context(True))
+        self.assertIs(await context(False), await context(False))
+        self.assertIsNot(await context(True), await context(False))
+        self.assertEqual((await context(False)).ssl.get_verify_mode(), SSL.VERIFY_NONE)
 
 
 class AddressTests(LoopbackCase):

@@ -6,7 +6,7 @@ It shares nothing with an instance of the system but the programs.
 """
 
 import os
-import shutil
+import pwd
 import signal
 import subprocess
 from pathlib import Path
@@ -94,10 +94,10 @@ class Postfix:
         self.maildir = place / "mail" / "all" / "new"
         for part in ("etc", "spool", "data", "mail"):
             (place / part).mkdir(parents=True)
-        owner = shutil._get_uid("postfix"), shutil._get_gid("postfix")  # type: ignore[attr-defined]
+        owner = pwd.getpwnam("postfix")
         for part in ("data", "mail"):
-            os.chown(place / part, *owner)
-        facts = {"place": place, "host": self.host, "port": self.port, "uid": owner[0], "gid": owner[1]}
+            os.chown(place / part, owner.pw_uid, owner.pw_gid)
+        facts = {"place": place, "host": self.host, "port": self.port, "uid": owner.pw_uid, "gid": owner.pw_gid}
         tls = {"tls": "may" if chain else "none", "chain": chain or ""}
         self._write("main.cf", MAIN.format(**facts, **tls))
         self._write("master.cf", MASTER.format(**facts))

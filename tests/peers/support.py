@@ -14,21 +14,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from kumotwist.config.server import SpoolSettings
-from kumotwist.logs.read import LogReader
 from kumotwist.mail.message import Message
-from kumotwist.service import open_store
-from kumotwist.spool.change import decode_message
+from tests.peers.evidence import FINAL, Record, journal_in, lines_of, records_in, spooled_in
 
 T = TypeVar("T")
-Record = dict[str, Any]  # one line of the mail log, or of the sink's record
 
 PATIENCE = 90.0  # seconds that anything may take on a slow machine before it counts as not happening
 LOOK_AGAIN = 0.05  # seconds between two looks
@@ -40,8 +36,6 @@ SINK_HOST = "127.0.0.3"
 
 TWISTD = (sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()")
 KUMOTWIST = (sys.executable, "-m", "kumotwist")
-
-FINAL = frozenset({"Delivery", "Bounce", "Expiration", "AdminBounce"})
 
 
 def lacking(reason: str) -> None:
@@ -77,14 +71,6 @@ def wait_until(look: Callable[[], T], what: str, *, patience: float = PATIENCE, 
         if time.monotonic() > ends:
             raise AssertionError(f"after {patience:g} s still not: {what}")
         time.sleep(every)
-
-
-def lines_of(path: Path) -> list[Record]:
-    """The JSON objects of a file, one a line; without one that is being written."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [msgspec.json.decode(line) for line in whole.splitlines()]
 
 
 class Running:
@@ -135,7 +121,7 @@ class Running:
                 raise AssertionError(f"{self.name} ended before it said {phrase!r}:\n{self.said()}")
             return None
 
-        return wait_until(look, f"{self.name} says {phrase!r}").strip()
+        return str(wait_until(look, f"{self.name} says {phrase!r}")).strip()
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -218,11 +204,7 @@ class Server(Running):
 
     def journal(self, kind: str = "rocksdb") -> list[Record]:
         """The records that the journal holds; only while the server does not run."""
-        store = open_store(SpoolSettings(path=str(self.place / "spool"), kind=kind))
-        try:
-            return [msgspec.json.decode(line) for _, line in store.records(0)]
-        finally:
-            store.close()
+        return journal_in(self.place / "spool", kind)
 
 
 # What every configuration begins with.
@@ -235,27 +217,6 @@ logs:
 """
 LISTENER = "esmtp_listeners: [{listen: {listen}}]\n"
 SPOOL = "spool: {path: spool, min_free_space: 0, min_free_inodes: 0}\n"
-
-
-def records_in(directory: Path) -> list[Record]:
-    """All records of a log directory; complains of segments that cannot be read."""
-    faults: list[str] = []
-    reader = LogReader(str(directory), complain=lambda path, fault: faults.append(f"{path}: {fault}"))
-    try:
-        found = [msgspec.json.decode(line) for line in reader.lines()]
-    finally:
-        reader.close()
-    assert not faults, faults
-    return found
-
-
-def spooled_in(spool: Path, kind: str = "rocksdb") -> dict[str, Message]:
-    """The messages of a spool that no server uses, by id."""
-    store = open_store(SpoolSettings(path=str(spool), kind=kind))
-    try:
-        return {message_id: decode_message(message_id, envelope) for message_id, envelope in store.envelopes()}
-    finally:
-        store.close()
 
 
 class Sink(Running):
@@ -355,6 +316,11 @@ class Traffic(Running):
         """How many messages the server has answered 250 to."""
         return self.ids_in.read_bytes().count(b"\n") if self.ids_in.exists() else 0
 
+    def wait_for_more(self, more: int) -> None:
+        """Until so many more have been accepted: a server after whose start nothing works must not pass for one that does."""
+        wanted = self.count() + more
+        wait_until(lambda: self.count() >= wanted, f"{more} more messages are accepted")
+
     def acknowledged(self) -> list[Record]:
         """Each message that the server has answered 250 to."""
         return lines_of(self.ids_in)
@@ -404,7 +370,7 @@ class PeerTestCase(SynchronousTestCase):
         self.assertEqual((results["refused"], results["lost"], results["unsent"]), (0, 0, 0), results)
         return results
 
-    def run_to_end(self, *argv: str, environment: Mapping[str, str] | None = None, input: bytes = b"") -> str:
+    def run_to_end(self, *argv: str, input: bytes = b"") -> str:
         """Run a program that must end well; returns what it said."""
         done = subprocess.run(
             argv,
@@ -412,7 +378,6 @@ class PeerTestCase(SynchronousTestCase):
             input=input,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
             timeout=4 * PATIENCE,
             check=False,
         )
@@ -439,44 +404,3 @@ class PeerTestCase(SynchronousTestCase):
         self.assertEqual(
             (set(ended) | set(spooled)) - set(taken) - set(never_accepted), set(), "there without a record of its reception"
         )
-
-
-def of_type(records: list[Record], kind: str) -> list[Record]:
-    return [one for one in records if one["type"] == kind]
-
-
-def said_to(record: Record) -> str:
-    """The reply of a record: code, enhanced code and text on one line."""
-    response = record["response"]
-    code = response["enhanced_code"]
-    enhanced = f"{code['class']}.{code['subject']}.{code['detail']} " if code else ""
-    return f"{response['code']} {enhanced}{response['content']}"
-
-
-def below_trace(content: bytes) -> bytes:
-    """A message without the trace fields that we put on top; raises ValueError where they are not there."""
-    rest = content
-    for name in (b"X-KumoRef: ", b"Received: "):
-        if not rest.startswith(name):
-            raise ValueError(f"no {name.decode()}at the top of {content[:200]!r}")
-        rest = _below_field(rest)
-    return rest
-
-
-def trace_of(content: bytes) -> bytes:
-    """The trace fields that we put on top."""
-    return content[: len(content) - len(below_trace(content))]
-
-
-def _below_field(content: bytes) -> bytes:
-    """Without its first header field, folded lines and all."""
-    at = content.index(b"\r\n") + 2
-    while content[at : at + 1] in (b" ", b"\t"):
-        at = content.index(b"\r\n", at) + 2
-    return content[at:]
-
-
-def message_ids_in(contents: Iterable[bytes]) -> Iterator[str]:
-    """Our id of each message, from the Received field on top."""
-    for content in contents:
-        yield trace_of(content).split(b" id ", 1)[1].split()[0].rstrip(b";").decode()

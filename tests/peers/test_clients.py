@@ -9,8 +9,9 @@ import ssl
 from email.utils import formatdate
 
 from tests.peers.certificate import self_signed
+from tests.peers.evidence import below_trace, of_type, said_to, trace_of
 from tests.peers.postfix import Postfix, as_received
-from tests.peers.support import PATIENCE, PeerTestCase, below_trace, of_type, program, said_to, trace_of
+from tests.peers.support import PATIENCE, PeerTestCase, program
 
 CONFIG = """
 esmtp_listeners:

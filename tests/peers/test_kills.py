@@ -15,7 +15,8 @@ from random import Random
 
 from msgspec import Struct
 
-from tests.peers.support import FINAL, PeerTestCase, Record, Server, Traffic, message_ids_in, of_type, wait_until
+from tests.peers.evidence import FINAL, Record, message_ids_in, of_type
+from tests.peers.support import PeerTestCase, Server, Traffic
 
 SEED = int(os.environ.get("KUMOTWIST_KILL_SEED", "20260801"))
 LONGEST = 1.0  # seconds at most from the start, or from when it works again, to the kill
@@ -78,22 +79,17 @@ class KillCase(PeerTestCase):
         for number in range(1, times + 1):
             if number % 3:
                 self.mta.start()
-                self.let_it_accept(50)
+                self.traffic.wait_for_more(50)
             else:
                 self.mta.launch()  # and then it is killed while it starts, or soon after
             time.sleep(self.chance.uniform(0.0, LONGEST))
             self.mta.kill()
             kills.append(self.on_disk(number))
         self.mta.start()
-        self.let_it_accept(50)
+        self.traffic.wait_for_more(50)
         self.traffic.signal(signal.SIGINT)
         self.traffic.wait()
         return kills
-
-    def let_it_accept(self, more: int) -> None:
-        """A start after which nothing works must not pass for one."""
-        wanted = self.traffic.count() + more
-        wait_until(lambda: self.traffic.count() >= wanted, f"{more} more messages are accepted")
 
     def on_disk(self, number: int) -> AtKill:
         """What a copy of the dead server's files says, so that looking changes nothing."""

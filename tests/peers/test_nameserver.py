@@ -4,8 +4,9 @@ import smtplib
 
 from msgspec import Struct
 
+from tests.peers.evidence import Record, of_type, said_to
 from tests.peers.nsd import Nsd
-from tests.peers.support import PATIENCE, SINK_HOST, PeerTestCase, Record, Server, Sink, free_port, of_type, said_to
+from tests.peers.support import PATIENCE, SINK_HOST, PeerTestCase, Server, Sink, free_port
 
 OTHER_HOST = "127.0.0.6"  # the sink listens there too
 DEAD_HOST = "127.0.0.61"  # nobody listens there

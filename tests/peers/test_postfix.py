@@ -2,8 +2,9 @@
 
 import re
 
+from tests.peers.evidence import Record, below_trace, message_ids_in, of_type
 from tests.peers.postfix import POSTFIX_HOST, Postfix, as_received, smtp_source
-from tests.peers.support import PeerTestCase, Record, Server, below_trace, message_ids_in, of_type
+from tests.peers.support import PeerTestCase, Server
 
 TO_SINK = 10_000
 TO_POSTFIX = 2_000

@@ -10,8 +10,9 @@ import smtplib
 
 from msgspec import Struct
 
+from tests.peers.evidence import Record, of_type, said_to
 from tests.peers.odd import Odd
-from tests.peers.support import PATIENCE, SPOOL, PeerTestCase, Record, Server, Sink, of_type, said_to
+from tests.peers.support import PATIENCE, SPOOL, PeerTestCase, Server, Sink
 
 INTERNAL = "KumoMTA internal: "
 NO_HOST = f"400 {INTERNAL}failed to connect to any candidate hosts: 127.0.0.3/127.0.0.3:[0-9]+: "

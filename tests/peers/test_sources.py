@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
-from tests.peers.support import PeerTestCase, Record, Running, Server, Sink, of_type, wait_until
+from tests.peers.evidence import Record, of_type
+from tests.peers.support import PeerTestCase, Running, Server, Sink, wait_until
 
 CONFIG = """
 egress:

@@ -4,8 +4,9 @@ import signal
 import time
 from random import Random
 
+from tests.peers.evidence import Record, message_ids_in, of_type
 from tests.peers.odd import Odd
-from tests.peers.support import PeerTestCase, Record, Server, Sink, Traffic, message_ids_in, of_type, wait_until
+from tests.peers.support import PeerTestCase, Server, Sink, Traffic, wait_until
 
 SEED = 20260802
 
@@ -72,8 +73,7 @@ class StopTests(PeerTestCase):
         load = self.started(Traffic(self.place, server.address, "--retry", "--duration", "1 hour", "--seed", str(SEED), *domains))
         left = []
         for _ in range(4):
-            wanted = load.count() + 100
-            wait_until(lambda wanted=wanted: load.count() >= wanted, "100 more messages are accepted")
+            load.wait_for_more(100)
             time.sleep(chance.uniform(0.0, 0.5))
             server.stop()
             self.assertEqual(server.journal(), [], "records that are not in the log's files")

@@ -1,6 +1,7 @@
 """Stand-ins for the neighbours of reception: a desk that notes what it is given, a transport that TLS can be started on."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kumotwist.config.listeners import ListenerSettings
+from kumotwist.hooks.policy import Handler, Policy
 from kumotwist.mail.disposition import Arrival, Peer
 from kumotwist.mail.message import Message
 from kumotwist.mail.message_id import MessageIds
@@ -99,6 +101,17 @@ class FakeTransport(StringTransport):
         self.loseConnection()
 
 
+def policy_of(handlers: Mapping[str, Sequence[Callable[..., Any]]], clock: Clock) -> Policy:
+    """A policy as if a file had registered these handlers."""
+    return Policy(
+        {
+            event: tuple(Handler(call, len(inspect.signature(call).parameters), "/nowhere/policy.py:1") for call in calls)
+            for event, calls in handlers.items()
+        },
+        clock,
+    )
+
+
 class Line:
     """One client's connection to a listener in memory."""
 
@@ -110,7 +123,9 @@ class Line:
         peer: str = "127.0.0.1",
         desk: FakeDesk | None = None,
         connect: bool = True,
+        policy: Mapping[str, Sequence[Callable[..., Any]]] | None = None,
     ) -> None:
+        """policy: event → its handlers."""
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.desk = desk or FakeDesk()
@@ -122,6 +137,7 @@ class Line:
             randbits=random.getrandbits,
             desk=self.desk,
             rules=rules,
+            policy=policy_of(policy or {}, self.clock),
         )
         self.factory = WireFactory(self.reception, settings or ListenerSettings())
         self.transport = FakeTransport(peer)

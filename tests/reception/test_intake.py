@@ -12,7 +12,8 @@ from kumotwist.config.routing import RoutingMatch, RoutingRule
 from kumotwist.mail.address import NULL_SENDER, Mailbox
 from kumotwist.mail.reply import Refusal
 from kumotwist.mail.schedule import Schedule
-from kumotwist.reception.intake import Intake, Origin, Reading, Relay, Rules
+from kumotwist.reception.intake import Intake, Origin, Reading, Rules
+from kumotwist.reception.relay import Relay
 
 SENDER = Mailbox("a", "example.net")
 RECIPIENT = Mailbox("b", "example.org")

@@ -156,6 +156,34 @@ class PolicyTests(SynchronousTestCase):
         self.house.take()
         self.assertEqual(self.house.queue_of("unspecified").size, 1)
 
+    def test_a_fault_of_ours_costs_its_queue_a_minute_and_no_other_anything(self) -> None:
+        whole = self.house.directions._configured_path
+
+        def broken(domain: str, *others: Any) -> PathSettings:
+            if domain == "example.org":
+                raise ZeroDivisionError
+            found = whole(domain, *others)
+            assert isinstance(found, PathSettings)
+            return found
+
+        self.house.directions._configured_path = broken
+        self.house.take()
+        self.house.take("x@example.net")
+        self.assertEqual([queue.path.destination.domain for queue in self.house.ready], ["example.net"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.house.directions._configured_path = whole
+        self.house.forward(61)
+        self.assertEqual(self.house.queue_of().size, 1)
+
+    def test_a_message_that_cannot_be_admitted_is_accepted_and_admitted_later(self) -> None:
+        admit, self.house.scheduler.admit = self.house.scheduler.admit, lambda *_: 1 // 0  # type: ignore[method-assign]
+        message = self.house.take()
+        self.assertIn(message.id, self.house.spool.store.kept)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.house.scheduler.admit = admit  # type: ignore[method-assign]
+        self.house.forward(61)
+        self.assertEqual(self.house.queue_of().size, 1)
+
     def test_a_message_may_name_its_own_pool(self) -> None:
         self.house.take(egress_pool="mine")
         self.house.take()
