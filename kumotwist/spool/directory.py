@@ -2,14 +2,14 @@
 The spool as plain files, for those who want to look at it with `ls`: slower, since a file a message is what costs most.
 
     path/lock                   held while in use
-    path/new/                   files being written; emptied at start
+    path/new/ID.KIND            files that are not yet in their place
     path/envelopes/xx/ID        one file a message
     path/contents/xx/ID
     path/journal                records: number, length, line; appended and synced, cut short once the log's files have them
 
-Order within a write: contents, envelopes, journal, and only then removals.  Crash before the journal's sync: what is new may be
-there without a record of its reception, and nobody was told 250.  Crash after it: a message may still lie here although its final
-record is in the journal; `envelopes` leaves such out and removes them.
+Order within a write: files into new/, the journal, the files to their places, removals; each step is on disk before the next.
+Crash before the journal's sync: nothing happened.  Crash after it: what the journal tells of is finished at the next start:
+newcomers that it received move in, recipients that it says are done are struck off, and messages that ended are removed.
 """
 
 import fcntl
@@ -17,8 +17,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from threading import Lock
 
-from kumotwist.spool.change import Change, decode_message
+from kumotwist.spool.change import Change, decode_message, encode_envelope
 from kumotwist.spool.store import SpoolUnusable, record_lines
 
 _HEADER = 12  # octets before a journal line: number (8), length (4)
@@ -34,14 +35,13 @@ class DirectoryStore:
         self._path = path
         self._flush = flush
         self._forgotten = 0
+        self._one_at_a_time = Lock()  # the journal is written by one thread and cut by another
         self._unsynced: set[str] = set()  # directories whose removals may not have reached the disk
         try:
             for part in ("new", "envelopes", "contents"):
                 os.makedirs(os.path.join(path, part), mode=0o750, exist_ok=True)
             self._lock = open(os.path.join(path, "lock"), "w")  # noqa: SIM115  held until close
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for name in os.listdir(os.path.join(path, "new")):
-                os.unlink(os.path.join(path, "new", name))
             self._journal = open(os.path.join(path, "journal"), "ab", buffering=0)  # noqa: SIM115  held until close
         except BlockingIOError as fault:
             raise SpoolUnusable(
@@ -50,33 +50,36 @@ class DirectoryStore:
         except OSError as fault:
             raise SpoolUnusable(f"spool {path} cannot be opened: {fault}") from fault
         self._mend_journal()
+        received, self._done = self._told()
+        self._finish_newcomers(received)
 
     def write(self, changes: Sequence[Change], first_sequence: int) -> None:
-        touched: set[str] = set()
-        try:
+        with self._one_at_a_time:
+            prepared: list[tuple[str, str]] = []
+            try:
+                for change in changes:
+                    for message_id, envelope, content in change.puts:
+                        if content is not None:
+                            prepared.append(self._prepare("contents", message_id, content))
+                        prepared.append(self._prepare("envelopes", message_id, envelope))
+                self._sync_directories({os.path.join(self._path, "new")} if prepared else set())
+                self._append(changes, first_sequence)
+            except OSError:
+                # The clients of newcomers will hear that we do not have them: then we must not find them at the next start.
+                for temporary, _ in prepared:
+                    with suppress(FileNotFoundError):
+                        os.unlink(temporary)
+                raise
+            self._sync_directories({self._install(temporary, place) for temporary, place in prepared})
             for change in changes:
-                for message_id, envelope, content in change.puts:
-                    if content is not None:
-                        touched.add(self._write_file("contents", message_id, content))
-                    touched.add(self._write_file("envelopes", message_id, envelope))
-            self._sync_directories(touched)
-            self._append(changes, first_sequence)
-        except OSError:
-            # The clients of newcomers will hear that we do not have them: then we must not find them at the next start.
-            for change in changes:
-                for message_id, _, content in change.puts:
-                    if content is not None:
-                        self._discard(message_id)
-            raise
-        for change in changes:
-            for message_id in change.removals:
-                self._discard(message_id)
-                self._unsynced.add(os.path.dirname(self._place("envelopes", message_id)))
+                for message_id in change.removals:
+                    self._discard(message_id)
+                    self._unsynced.add(os.path.dirname(self._place("envelopes", message_id)))
 
     def load(self, message_ids: Sequence[str], contents: bool) -> list[tuple[bytes, bytes | None] | None]:
         found: list[tuple[bytes, bytes | None] | None] = []
         for message_id in message_ids:
-            envelope = self._read("envelopes", message_id)
+            envelope = self._envelope(message_id)
             body = self._read("contents", message_id) if contents else None
             found.append(None if envelope is None else (envelope, body))
         return found
@@ -85,16 +88,29 @@ class DirectoryStore:
         root = os.path.join(self._path, "envelopes")
         names = [name for part in os.listdir(root) for name in os.listdir(os.path.join(root, part))]
         names.sort(key=lambda name: name[12:16] + name[8:12] + name[:8])
-        return self._read_envelopes(names, self._ended())
+        return self._read_envelopes(names)
 
-    def _read_envelopes(self, names: list[str], ended: set[str]) -> Iterator[tuple[str, bytes]]:
+    def _read_envelopes(self, names: list[str]) -> Iterator[tuple[str, bytes]]:
         for message_id in names:
-            if message_id in ended:
-                self._discard(message_id)
-                continue
-            envelope = self._read("envelopes", message_id)
+            envelope = self._envelope(message_id)
             if envelope is not None:
                 yield message_id, envelope
+
+    def _envelope(self, message_id: str) -> bytes | None:
+        envelope = self._read("envelopes", message_id)
+        if envelope is not None and message_id in self._done:
+            return self._without_done(message_id, envelope)
+        return envelope
+
+    def _without_done(self, message_id: str, envelope: bytes) -> bytes | None:
+        """The envelope without the recipients whom the journal calls done; None, and nothing left, if that is all of them."""
+        message = decode_message(message_id, envelope)
+        remaining = tuple(one for one in message.recipients if one.email not in self._done[message_id])
+        if not remaining:
+            self._discard(message_id)
+            return None
+        message.recipients = remaining
+        return encode_envelope(message)
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         for sequence, _, line in self._journal_entries():
@@ -105,6 +121,10 @@ class DirectoryStore:
         return max((sequence for sequence, _, _ in self._journal_entries()), default=0)
 
     def forget_records(self, upto: int) -> None:
+        with self._one_at_a_time:
+            self._forget(upto)
+
+    def _forget(self, upto: int) -> None:
         self._forgotten = max(self._forgotten, upto)
         kept_from = 0
         size = os.fstat(self._journal.fileno()).st_size
@@ -124,15 +144,18 @@ class DirectoryStore:
     def _place(self, kind: str, message_id: str) -> str:
         return os.path.join(self._path, kind, message_id[6:8], message_id)
 
-    def _write_file(self, kind: str, message_id: str, octets: bytes) -> str:
-        """Write whole or not at all; returns the directory whose entry has still to be synced."""
-        place = self._place(kind, message_id)
+    def _prepare(self, kind: str, message_id: str, octets: bytes) -> tuple[str, str]:
+        """A whole file in new/, on disk; returns where it is and where it belongs."""
         temporary = os.path.join(self._path, "new", f"{message_id}.{kind}")
         with open(temporary, "wb") as file:
             file.write(octets)
             if self._flush:
                 file.flush()
                 os.fdatasync(file.fileno())
+        return temporary, self._place(kind, message_id)
+
+    def _install(self, temporary: str, place: str) -> str:
+        """Move a file to its place; returns the directory whose entry has still to be synced."""
         directory = os.path.dirname(place)
         try:
             os.rename(temporary, place)
@@ -140,6 +163,18 @@ class DirectoryStore:
             os.makedirs(directory, mode=0o750, exist_ok=True)
             os.rename(temporary, place)
         return directory
+
+    def _finish_newcomers(self, received: set[str]) -> None:
+        """What a crash left in new/: newcomers that the journal received move in, everything else never happened."""
+        left = sorted(os.listdir(os.path.join(self._path, "new")))
+        for name in left:
+            message_id, _, kind = name.partition(".")
+            temporary, place = os.path.join(self._path, "new", name), self._place(kind, message_id)
+            newcomer = message_id in received and not os.path.exists(self._place("envelopes", message_id))
+            if newcomer and kind in ("contents", "envelopes"):
+                self._sync_directories({self._install(temporary, place)})  # contents first: an envelope makes the message
+            else:
+                os.unlink(temporary)
 
     def _sync_directories(self, directories: set[str]) -> None:
         if not self._flush or not directories:
@@ -202,19 +237,18 @@ class DirectoryStore:
             whole = end
         self._journal.truncate(whole)
 
-    def _ended(self) -> set[str]:
-        """Ids of messages whose final record is in the journal: a crash came between the record and the removal."""
-        ended: dict[str, set[str]] = {}
+    def _told(self) -> tuple[set[str], dict[str, set[str]]]:
+        """What the journal says: ids that were received; and by id, the recipients who are done with, whatever came of it."""
+        received: set[str] = set()
+        done: dict[str, set[str]] = {}
         for _, _, line in self._journal_entries():
             record = json.loads(line)
-            if record.get("type") in _FINAL_TYPES:
+            if record.get("type") == "Reception":
+                received.add(record["id"])
+            elif record.get("type") in _FINAL_TYPES:
                 about = record["recipient"]
-                ended.setdefault(record["id"], set()).update([about] if isinstance(about, str) else about)
-        return {message_id for message_id, about in ended.items() if self._all_ended(message_id, about)}
-
-    def _all_ended(self, message_id: str, about: set[str]) -> bool:
-        envelope = self._read("envelopes", message_id)
-        return envelope is None or {one.email for one in decode_message(message_id, envelope).recipients} <= about
+                done.setdefault(record["id"], set()).update([about] if isinstance(about, str) else about)
+        return received, done
 
     def _cut_journal(self, offset: int) -> None:
         # What these records say was removed must be gone for good before the records are.

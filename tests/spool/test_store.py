@@ -1,6 +1,7 @@
 """One contract for every kind of spool."""
 
 import os
+from threading import Event, Thread
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,7 +29,7 @@ class Contract:
         self.store = self.open()
         self.addCleanup(lambda: self.store.close())  # type: ignore[attr-defined]
 
-    def _stored(self, *recipients: str, line: bytes = b'{"type":"Reception"}') -> Any:
+    def _stored(self, *recipients: str, line: bytes = b'{"type":"Reception","id":""}') -> Any:
         message = self.messages.make(*recipients or ("bob@example.org",))
         change = Change()
         change.store(message)
@@ -200,9 +201,61 @@ class DirectoryStoreTests(Contract, SynchronousTestCase):
         message = self._stored("bob@example.org", "carol@example.org")
         change = Change()
         change.records.append(("Delivery", ENDED % message.id.encode()))
-        self.store.write([change], 2)
+        self.store.write([change], 2)  # the crash: the envelope without bob did not get to its place
         self._reopen()
+        [(message_id, envelope)] = self.store.envelopes()
+        left = decode_message(message_id, envelope).recipients
+        self.assertEqual((message_id, [one.email for one in left]), (message.id, ["carol@example.org"]))
+        self.assertEqual(self.store.load([message.id], False), [(envelope, None)])
+
+    def _crash_while_moving_in(self, line: bytes) -> Any:
+        """A write that dies after the journal's sync."""
+        message = self.messages.make()
+        change = Change()
+        change.store(message)
+        change.records.append(("Reception", line % message.id.encode() if b"%s" in line else line))
+
+        def die(*_: Any) -> None:
+            raise SystemExit
+
+        self.patch(self.store, "_install", die)
+        self.assertRaises(SystemExit, self.store.write, [change], 1)
+        self.store.close()
+        self.store = self.open()
+        return message
+
+    def test_a_newcomer_that_the_journal_received_moves_in_at_the_next_start(self) -> None:
+        message = self._crash_while_moving_in(b'{"type":"Reception","id":"%s"}')
+        [(_, content)] = self.store.load([message.id], True)
+        self.assertEqual(content, message.content)
         self.assertEqual([one for one, _ in self.store.envelopes()], [message.id])
+
+    def test_a_newcomer_that_the_journal_does_not_know_never_came(self) -> None:
+        self._crash_while_moving_in(b'{"type":"Reception","id":"another"}')
+        self.assertEqual(list(self.store.envelopes()), [])
+        self.assertEqual(os.listdir(os.path.join(self._path, "new")), [])
+
+    def test_cutting_the_journal_while_it_is_written_loses_nothing(self) -> None:
+        told: list[int] = []
+
+        def forget() -> None:
+            while not stop.is_set():
+                if told:
+                    self.store.forget_records(told[-1] - 3)
+
+        stop = Event()
+        cutter = Thread(target=forget)
+        cutter.start()
+        try:
+            for number in range(1, 400):
+                change = Change()
+                change.records.append(("Delayed", b'{"n":%d}' % number))
+                self.store.write([change], number)
+                told.append(number)
+        finally:
+            stop.set()
+            cutter.join()
+        self.assertEqual([number for number, _ in self.store.records(396)], [397, 398, 399])
 
     def test_a_journal_torn_anywhere_keeps_its_whole_entries(self) -> None:
         self._stored(line=b'{"n":1}')
