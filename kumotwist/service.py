@@ -189,6 +189,7 @@ class Server(Service):
             randbits=random.getrandbits,
             desk=self.custody,
             rules=_rules(config),
+            policy=policy,
         )
 
     def _new_rollup(self, config: Config) -> Rollup:
@@ -248,6 +249,7 @@ class Server(Service):
         self.scheduler.direct(self.directions)
         self.reception.hostname = config.hostname
         self.reception.rules = _rules(config)
+        self.reception.policy = policy
         self.custody.write(RecordWriter(self.node_id, config.logs.meta), _disabled(config))
         if config.logs != old.logs:
             self._change_log()

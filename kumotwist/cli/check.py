@@ -2,8 +2,7 @@
 
 import click
 
-from kumotwist.config.faults import ConfigFaults, Fault
-from kumotwist.config.read import Examined, examine, unanswered
+from kumotwist.config.read import examine
 from kumotwist.config.server import Config
 
 
@@ -14,27 +13,19 @@ def check(config: str) -> None:
     Validate CONFIG with all that it includes.
 
     Ends with 0 if it is valid, with 2 and one line a fault if it is not: file:line:column: what is wrong, what was
-    expected, what was probably meant.  The policy is loaded as the server would; its faults have no column.
+    expected, what was probably meant.  The policy is loaded, and its init handlers run, as the server does at its start; its
+    faults have no column.
     """
     found = examine(config)
-    faults = (*found.faults, *_of_policy(found))
+    faults = found.faults
+    if found.policy:
+        from kumotwist.cli.check_policy import policy_faults  # what a policy needs around it takes a while to load
+
+        faults += policy_faults(found)
     if faults or found.config is None:
         click.echo("\n".join(map(str, faults)), err=True)
         raise SystemExit(2)
     click.echo(f"{config}: valid ({summary(found.config)})")
-
-
-def _of_policy(found: Examined) -> tuple[Fault, ...]:
-    """What is wrong with the policy; if nothing is, what it leaves wrong with the rest."""
-    if not found.policy:
-        return ()
-    from kumotwist.cli.check_policy import load  # what a policy needs around it takes a while to load
-
-    try:
-        policy = load(found.policy, found.own_events)
-    except ConfigFaults as faults:
-        return faults.faults
-    return unanswered(found.doubts, policy)
 
 
 def summary(config: Config) -> str:

@@ -13,6 +13,7 @@ from kumotwist.config.queues import QueueRule, QueueSettings, QueuesSettings, Te
 from kumotwist.config.shaping import JOINED, Matcher, Provider, ProviderMatch, ShapingRule, ShapingSettings
 
 _NO_RULE = QueueRule()
+_NO_SHAPING = ShapingRule()
 
 
 def _keys(domain: str) -> Iterator[str]:
@@ -78,32 +79,41 @@ def path_settings(
     the site's rules for the source, the domain's own for the source; among providers, and among rules, in their order.
     """
     domain = domain.lower()
-    default = shaping.rules.get("default")
-    base: dict[str, Any] = dict(default.options) if default is not None else {}
-    for said in _of_providers(shaping, domain, source, mx_hosts):
-        _lay(base, said)
+    forget_base, options, of_source = _of_rules(shaping, rollup, domain, source, site)
+    composed: dict[str, Any] = {}
+    if not forget_base:
+        _lay(composed, shaping.rules.get("default", _NO_SHAPING).options)
+        for said in _of_providers(shaping, domain, source, mx_hosts):
+            _lay(composed, said)
+    _lay(composed, options)
+    _lay(composed, of_source)
+    return PathSettings(**composed)
+
+
+def _of_rules(
+    shaping: ShapingSettings, rollup: Mapping[str, str], domain: str, source: str, site: str
+) -> tuple[bool, dict[str, Any], dict[str, Any]]:
+    """Whether default and providers are forgotten; what the rules of site and domain say; what they say for the source."""
+    forget_base = False
     options: dict[str, Any] = {}
     of_source: dict[str, Any] = {}
-    first = True
-    for rule in _site_rules(shaping, rollup, domain, site):
-        if rule.replace_base:
-            # Of the site's first rule: default and providers go.  Of a later one: as if a later file said it of the same
-            # domain, the site's rules so far go, and only they.
-            for forgotten in (base,) if first else (options, of_source):
-                forgotten.clear()
-        first = False
+    for count, rule in enumerate(_site_rules(shaping, rollup, domain, site)):
+        if rule.replace_base and count == 0:
+            forget_base = True
+        elif rule.replace_base:
+            # As if a later file said it of the same domain: the site's rules so far go, and only they.
+            options.clear()
+            of_source.clear()
         _lay(options, rule.options)
         _lay(of_source, rule.sources.get(source, {}))
     own = shaping.rules.get(domain)
     if own is not None and domain != "default" and not own.mx_rollup:
         if own.replace_base:
-            base.clear()
+            forget_base = True
             options.clear()
         _lay(options, own.options)
         _lay(of_source, own.sources.get(source, {}))
-    _lay(base, options)
-    _lay(base, of_source)
-    return PathSettings(**base)
+    return forget_base, options, of_source
 
 
 def _lay(over: dict[str, Any], options: Mapping[str, Any]) -> None:

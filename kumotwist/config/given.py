@@ -112,7 +112,6 @@ class GivenParameters:
 
     def __init__(self, of: str, given: Mapping[str, object], file: str = _NOWHERE.file) -> None:
         self._of = of
-        self._given = given
         self._reading = Reading()
         self._place = Place(file, 1, 0)
         try:
@@ -130,9 +129,8 @@ class GivenParameters:
     def settings(self, cls: type[Struct], *, leave: Sequence[str] = ()) -> Settings:
         """The parameters of a Struct that were given."""
         for key, field in fields_of(cls).items():
-            # In a file a text may look like a number or a switch; here whoever wrote one meant one.
-            if field.kind is _NAME and isinstance(self._given.get(key), bool | int | float):
-                self._reading.faults.note(self._place, f"{key}: {self._given[key]!r}, expected a text")
+            if field.kind is _NAME and key in self._table.entries:
+                self._check_text(self._table.entries[key].value, key)
         return self._reading.settings(cls, self._table, "the parameters", leave=leave)
 
     def named(self, cls: type[Struct]) -> dict[str, Any]:
@@ -198,6 +196,11 @@ class GivenParameters:
         self.check()
         return values
 
+    def _check_text(self, given: Placed, name: str) -> None:
+        """In a file a text may look like a number or a switch; here whoever wrote one meant one."""
+        if isinstance(given, Text) and given.plain and not given.is_null:
+            self._reading.note(given, name, f"{given.text}, expected a text")
+
     def _name(self, table: Table, where: str) -> str:
         """The name that must stand in a table; a placeholder, and a fault, where none does."""
         entry = table.entries.get("name")
@@ -205,5 +208,6 @@ class GivenParameters:
             self._reading.faults.note(table.place, f"{where} is missing, expected a text")
             return ""
         assert _NAME is not None
+        self._check_text(entry.value, where)
         value = self._reading.scalar(_NAME, entry.value, where)
         return "" if value is UNFIT else str(value)

@@ -77,11 +77,12 @@ def _domains(merged: _Merged) -> dict[str, ListenerDomain]:
 
 def _add_domains(reading: Reading, table: Table | None, merged: _Merged, by_listener: dict[str, _Merged] | None) -> None:
     """by_listener: where the domains of a single listener belong; None inside of one."""
+    seen: dict[str, str] = {}
     for key, entry in table.entries.items() if table else ():
         if key == "listener" and by_listener is not None:
             _add_listeners(reading, entry, by_listener)
             continue
-        domain = "*" if key == "*" else read_domain_key(reading, key, entry)
+        domain = "*" if key == "*" else read_domain_key(reading, key, entry, seen)
         settings = reading.settings(ListenerDomain, reading.table(entry.value, key), f"listener domain {shown(key)}")
         if domain:
             merged.setdefault(domain, {}).update(settings)
@@ -99,14 +100,22 @@ def _add_listeners(reading: Reading, entry: Entry, by_listener: dict[str, _Merge
         _add_domains(reading, reading.table(inner.value, name), domains, None)
 
 
-def read_domain_key(reading: Reading, key: str, entry: Entry, *, wildcards: bool = True) -> str | None:
-    """A key that names a domain, or with `*.` all below one, as it is looked up; None, and a fault, if it is neither."""
+def read_domain_key(reading: Reading, key: str, entry: Entry, seen: dict[str, str], *, wildcards: bool = True) -> str | None:
+    """
+    A key that names a domain, or with `*.` all below one, as it is looked up; None, and a fault, if it is neither.
+
+    seen: the domains of the same table so far, with the keys that they had; one that comes again is a fault too.
+    """
     star = "*." if key.startswith("*.") and wildcards else ""
     try:
-        return star + domain_name(key.removeprefix(star))
+        domain = star + domain_name(key.removeprefix(star))
     except BadValue as fault:
         expected = "a name such as example.com, or *.example.com" if wildcards else "a name such as example.com"
         meant = f", did you mean {fault.meant}?" if fault.meant else ""
         wrong = fault.wrong.replace(shown(key.removeprefix(star)), shown(key), 1)
         reading.faults.note(entry.place, f"{wrong}, expected {expected}{meant}")
         return None
+    first = seen.setdefault(domain, key)
+    if first != key:
+        reading.faults.note(entry.place, f"{shown(key)} is the domain of {shown(first)} again, expected each domain once")
+    return domain

@@ -106,8 +106,9 @@ class QueuesReading:
         self._top.update(self._reading.settings(QueuesSettings, table, "queues", leave=leave))
         for name, _, tenant in self._reading.tables(table, "tenant"):
             self._add_tenant(tenant, self._tenants.setdefault(name, _Tenant()), f"tenant {shown(name)}")
+        seen: dict[str, str] = {}
         for name, entry, rule in self._reading.tables(table, "queue"):
-            domain = name if name == "default" else read_domain_key(self._reading, name, entry)
+            domain = name if name == "default" else read_domain_key(self._reading, name, entry, seen)
             self._add_rule(rule, self._rules.setdefault(domain, _Rule()) if domain else _Rule(), name, 0)
 
     def _add_tenant(self, table: Table, tenant: _Tenant, where: str) -> None:
@@ -136,8 +137,9 @@ class QueuesReading:
         if not senders.entries and isinstance(entry.value, Table):
             self._reading.note(senders, "domain_to_pool", "an empty mapping, expected a pool for each domain that sends")
         assert _TEXT is not None
+        seen: dict[str, str] = {}
         for name, inner in senders.entries.items():
-            domain = read_domain_key(self._reading, name, inner)
+            domain = read_domain_key(self._reading, name, inner, seen)
             pool = self._reading.scalar(_TEXT, inner.value, f"domain_to_pool: {name}")
             if domain and pool is not UNFIT:
                 tenant.senders[domain] = Setting(pool, inner.value.place)

@@ -106,20 +106,21 @@ class _ShapingReading:
 
     def add(self, table: Table) -> None:
         """One file, or what stands in line."""
+        seen: dict[str, str] = {}
         for key, entry in table.entries.items():
             if key == "provider":
                 self._add_providers(entry)
             else:
-                self._add_rule(key, entry, self._reading.table(entry.value, key))
+                self._add_rule(key, entry, self._reading.table(entry.value, key), seen)
 
     # --- rules -----------------------------------------------------------------------------------------------------
 
-    def _add_rule(self, key: str, entry: Entry, given: Table) -> None:
+    def _add_rule(self, key: str, entry: Entry, given: Table, seen: dict[str, str]) -> None:
         where = f"shaping rule {shown(key)}"
         if key == "default":
             self._refuse(given, ("mx_rollup", "replace_base", "sources"), "in the default rule, expected it in a domain's rule")
         self._refuse(given, _PROVIDERS_OWN, 'in a rule, expected it in provider."NAME"')
-        domain = self._domain(key, entry)
+        domain = self._domain(key, entry, seen)
         known = domain in self._rules
         block = self._rules.setdefault(domain, _Block()) if domain else _Block()
         self._begin(given, block, known=known)
@@ -130,11 +131,11 @@ class _ShapingReading:
         for _, _, table in self._reading.tables(given, "sources"):
             self._refuse(table, (_SELECTION_RATE,), 'in a rule, expected it in provider."NAME".sources')
 
-    def _domain(self, key: str, entry: Entry) -> str | None:
+    def _domain(self, key: str, entry: Entry, seen: dict[str, str]) -> str | None:
         """As it is looked up.  Queues of webhooks have the names of URLs, which are no domains."""
         if key == "default":
             return key
-        return key.lower() if "://" in key else read_domain_key(self._reading, key, entry, wildcards=False)
+        return key.lower() if "://" in key else read_domain_key(self._reading, key, entry, seen, wildcards=False)
 
     def _refuse(self, given: Table, keys: Collection[str], why: str) -> None:
         for key in keys:

@@ -30,11 +30,15 @@ class Batch:
     """
     recipients: whom the transaction is for.  answers and judgements: what was heard, and what it means, in order.
 
-    rset: it begins with RSET.  chunked: the message goes with BDAT instead of DATA.  sent: a message was written, with
-    somebody to get it.  smooth: all went as hoped so far.  fault: what broke the dialogue, as a reply that nobody said.
+    rset: it begins with RSET.  chunked: the message goes with BDAT instead of DATA.  ordinary: with DATA, and one reply
+    answers it.  sent: a message was written, with somebody to get it.  smooth: all went as hoped so far.  fault: what broke
+    the dialogue, as a reply that nobody said.
     """
 
-    __slots__ = ("_rcpt", "_stages", "answers", "chunked", "fault", "judgements", "recipients", "rset", "sent", "smooth")
+    __slots__ = (
+        "_about_message", "_rcpt", "_stages", "answers", "chunked", "fault", "judgements", "ordinary", "recipients",
+        "rset", "sent", "smooth",
+    )  # fmt: skip
 
     shared = True  # one reply is about all whom the peer took
 
@@ -42,6 +46,7 @@ class Batch:
         self.recipients = recipients
         self.rset = rset
         self.chunked = chunked
+        self.ordinary = self.shared and not chunked
         self.answers: list[Reply] = []
         self.judgements: list[Judgement] = []
         self.sent = False
@@ -49,6 +54,7 @@ class Batch:
         self.fault: Reply | None = None
         self._stages = _stages(len(recipients), rset, chunked, 1)
         self._rcpt = 2 if rset else 1  # the place of the first reply to RCPT
+        self._about_message = self._rcpt + len(recipients)  # of the first that is about the message: to DATA, or to its chunk
 
     def hear(self, answers: Sequence[Reply]) -> None:
         for answer in answers:
@@ -83,11 +89,6 @@ class Batch:
         """How many recipients the peer took."""
         of_recipients = self.judgements[self._rcpt : self._about_message]
         return sum(judgement.verdict is None for judgement in of_recipients)
-
-    @property
-    def _about_message(self) -> int:
-        """The place of the first reply that is about the message: to DATA, or to its chunk."""
-        return self._rcpt + len(self.recipients)
 
     @property
     def peer_is_ready(self) -> bool:
@@ -149,8 +150,10 @@ class LmtpBatch(Batch):
         place = self._about_message + 1 + nth
         if place < len(self.answers) and (verdict := self.judgements[place].verdict) is not None:
             return verdict, self.answers[place]
-        refused = None if self.fault is not None else super().fate(nth)  # DATA, or the message before its end
-        return self._broken() if refused is None or refused[0] is Verdict.DELIVERED else refused
+        if self.fault is not None and self.sent:  # it tells what may have happened, which a 421 to somebody else does not
+            return Verdict.POSTPONED, self.fault
+        verdict, answer = super().fate(nth)  # DATA was refused, or the message before its end
+        return self._broken() if verdict is Verdict.DELIVERED else (verdict, answer)
 
 
 def conclude(batch: Batch, retried: Collection[Mailbox] = ()) -> tuple[Decided, list[tuple[Mailbox, Reply]]]:

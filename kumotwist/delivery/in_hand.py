@@ -39,8 +39,9 @@ class InHand:
 
     def take(self) -> bool:
         """The next message, if there is one."""
-        self.hold(self._supply.next_message())
-        return self.message is not None
+        self.message = message = self._supply.next_message()
+        self.told = False
+        return message is not None
 
     def hold(self, message: Message | None) -> None:
         self.message = message

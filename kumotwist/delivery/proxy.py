@@ -118,7 +118,7 @@ class _Tunnel(Protocol):
         self._hand_over()
 
     def converse(self, dialogue: SocksDialogue) -> "Deferred[None]":
-        """Fires when the proxy has done what it should.  Fails with SocksFailed or ProxyFailed."""
+        """Fires when the proxy has done what it should.  Fails with SocksFailed."""
         self._dialogue = dialogue
         through: Deferred[None] = Deferred(lambda _: self.transport.abortConnection())
         self._through = through
@@ -154,7 +154,7 @@ class _Tunnel(Protocol):
             through.errback(fault)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._fail(ProxyFailed("the proxy closed the connection"))
+        self._fail(SocksFailed("it closed the connection"))
 
 
 async def connect_through(

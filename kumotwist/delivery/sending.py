@@ -30,17 +30,17 @@ class Sending:
     """
     What is known of the message so far is always here, whatever happens: `outcomes`, and `waiting` for the others.
 
-    batch: the transaction in progress, or the last one.
+    batch: the transaction in progress, or the last one.  last_word: what the connection ended with, if it did.
     """
 
-    __slots__ = ("_connection", "_content", "_ended_with", "_settings", "batch", "message", "outcomes", "waiting")
+    __slots__ = ("_connection", "_content", "_settings", "batch", "last_word", "message", "outcomes", "waiting")
 
     def __init__(self, connection: Connection, message: Message, content: bytes, settings: PathSettings) -> None:
         self.message = message
         self.waiting: list[Mailbox] = list(message.recipients)
         self.outcomes: list[Outcome] = []
         self.batch: Batch | None = None
-        self._ended_with: Reply | None = None
+        self.last_word: Reply | None = None
         self._connection = connection
         self._content = content
         self._settings = settings
@@ -112,11 +112,6 @@ class Sending:
         return Reply(400, None, f"{INTERNAL}failed to send message: the session was ended{perhaps}")
 
     @property
-    def last_word(self) -> Reply | None:
-        """What the connection ended with, if it did."""
-        return self._ended_with or (None if self.batch is None else self.batch.last_word)
-
-    @property
     def may_go_elsewhere(self) -> bool:
         """
         Whether somebody was put off, and may get the message from another host at once.
@@ -147,22 +142,25 @@ class Sending:
         try:
             await self._say_envelope(batch, parameters)
             if batch.peer_is_ready:
-                if batch.anybody:
-                    body = self._body(batch)
+                if batch.smooth or (batch.anybody and batch.last_word is None):
+                    body = session.body(self._content) if batch.ordinary else self._other_body(batch)
                     batch.sent = True
                     batch.hear(await wire.pour(body))
-                else:
+                elif batch.last_word is None:
                     await self._send_nothing()
+                else:
+                    # It said that it closes, or something that has no place here: then what it says to the message may be
+                    # the answer to something else.
+                    wire.abort()
         except (WireBroken, PeerBrokeProtocol) as fault:
             batch.hear(session.take())
             batch.fault = self._in_words(fault)
         connection.rset_due = not batch.complete
 
-    def _body(self, batch: Batch) -> bytes:
+    def _other_body(self, batch: Batch) -> bytes:
+        """In a chunk, or in LMTP."""
         session = self._connection.session
-        if batch.chunked:
-            return session.chunk(self._content)
-        return session.body(self._content, 1 if batch.shared else batch.accepted)
+        return session.chunk(self._content) if batch.chunked else session.body(self._content, batch.accepted)
 
     async def _say_envelope(self, batch: Batch, parameters: str) -> None:
         """Everything up to DATA: in one write where the peer takes that, else command by command as long as it makes sense."""
@@ -213,6 +211,7 @@ class Sending:
         untried = self.waiting[len(batch.recipients) :]
         if batch.smooth and batch.shared and batch.complete and not untried:  # as nearly always: no need to look at each recipient
             self.cut_short(Verdict.DELIVERED, batch.answers[-1])
+            self.last_word = batch.fault
             return {}
         decided, too_many = conclude(batch, retried)
         groups: dict[tuple[Verdict, Reply], list[Mailbox]] = {}
@@ -225,7 +224,7 @@ class Sending:
         if last_word is None:
             self.waiting = [recipient for recipient, _ in too_many] + untried
             return dict(too_many)
-        self._ended_with = last_word
+        self.last_word = last_word
         self.outcomes += [Outcome(Verdict.POSTPONED, (recipient,), answer) for recipient, answer in too_many]
         self.waiting = untried
         self.cut_short(Verdict.POSTPONED, last_word)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kumotwist.config.fields import nearest, shown
-from kumotwist.hooks.fields import field_line
+from kumotwist.hooks.fields import FIELD_NAME, field_line
 from kumotwist.hooks.mime import Leaf, leaves, octets_of, with_octets
 from kumotwist.mail.headers import all_values, first_value, header_end, without
 
@@ -28,7 +28,6 @@ _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 # Fields whose value has a grammar of its own.
 _STRUCTURED = re.compile(r"(resent-)?(from|sender|to|cc|bcc)|reply-to|content-(type|disposition)", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"<[^<>\s]+@[^<>\s]+>\Z")
-_NAME = re.compile(rb"[!-9;-~]+\Z")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+[ \t]*(;|\Z)", re.ASCII)
 
 
@@ -184,7 +183,7 @@ def _tidy_header(block: bytes, faults: Conformance) -> bytes:
         if line[:1] in (b" ", b"\t"):
             kept.append(line)
         elif not colon and Conformance.MISSING_COLON_VALUE in faults:
-            if _NAME.match(bare):
+            if FIELD_NAME.match(bare.decode("latin-1")):
                 kept.append(bare + b":" + line[len(line.rstrip(b"\r\n")) :])
         elif colon and Conformance.NAME_ENDS_WITH_SPACE in faults:
             kept.append(bare + colon + rest)
@@ -213,9 +212,9 @@ def _whole_fields(block: bytes) -> Iterator[bytes]:
 def _encoded_field(field: bytes, repair: Repair) -> bytes:
     name, colon, raw = field.partition(b":")
     is_long = max(map(len, _LINE_END.split(field))) > _LONGEST_LINE
-    if not colon or not _NAME.match(name) or not (is_long or not field.isascii()):
+    label = name.decode("latin-1")
+    if not colon or not FIELD_NAME.match(label) or not (is_long or not field.isascii()):
         return field
-    label = name.decode("ascii")
     text = _text(_LINE_END.sub(b"", raw).strip(), repair)
     text = "".join(c if c == "\t" or c.isprintable() else "\ufffd" for c in text)
     if not text.isascii() and _STRUCTURED.fullmatch(label):

@@ -76,13 +76,13 @@ _PathConfig: TypeAlias = (
     Callable[[], _Path] | Callable[[str], _Path] | Callable[[str, str], _Path] | Callable[[str, str, str], _Path]
 )
 
-# The reply, the reasons why the message is requeued, whether it is counted, and the wait in seconds.
+# The reply on one line, the reasons why the message is requeued, whether it is counted, and the wait in seconds.
 _Requeue: TypeAlias = (
     _Message
-    | Callable[[PolicyMessage, Any], object]
-    | Callable[[PolicyMessage, Any, Any], object]
-    | Callable[[PolicyMessage, Any, Any, bool], object]
-    | Callable[[PolicyMessage, Any, Any, bool, float | None], object]
+    | Callable[[PolicyMessage, str], object]
+    | Callable[[PolicyMessage, str, list[str]], object]
+    | Callable[[PolicyMessage, str, list[str], bool], object]
+    | Callable[[PolicyMessage, str, list[str], bool, float | None], object]
 )
 _Rebind: TypeAlias = _Message | Callable[[PolicyMessage, dict[str, Any]], object]
 

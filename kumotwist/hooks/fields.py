@@ -10,7 +10,7 @@ from email.header import Header
 
 from kumotwist.mail.headers import header_end
 
-_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
+FIELD_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
 _FOLD = re.compile(r"\r\n(?=[ \t])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SOFT = 75  # columns after which a line ends where there is a blank, as in the model
@@ -31,7 +31,7 @@ def field_line(name: str, value: str, *, encode: bool = False) -> bytes:
     value: as it shall stand, already folded if it is long (CRLF and a blank or tab, no line of blanks alone).
     encode: folds it instead, and writes what is not ASCII as encoded words.
     """
-    if not _NAME.match(name):
+    if not FIELD_NAME.match(name):
         raise ValueError(f"not a header field name: {name!r}")
     value = value.removesuffix("\r\n")
     unfolded = _FOLD.sub("", value)

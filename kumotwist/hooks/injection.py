@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from kumotwist.hooks.context import services
 from kumotwist.hooks.message import PolicyMessage, mailbox, mailboxes, message_of
@@ -18,6 +19,11 @@ class MadeMessage(PolicyMessage):
     def __init__(self, message: Message) -> None:
         super().__init__(message)
         self.injected = False
+
+    def not_taken(self, failure: Failure) -> Failure:
+        """It is the policy's again, which may try once more."""
+        self.injected = False
+        return failure
 
 
 def make_message(sender: str | Mailbox, recipient: str | Mailbox | Iterable[str | Mailbox], body: str | bytes) -> MadeMessage:
@@ -47,4 +53,4 @@ def inject_message(message: PolicyMessage) -> "Deferred[None]":
     inner = message_of(message)
     inner.name_queue()
     message.injected = True
-    return services("inject_message").inject(inner)
+    return services("inject_message").inject(inner).addErrback(message.not_taken)

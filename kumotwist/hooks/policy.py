@@ -113,9 +113,11 @@ class Policy:
             took = self._seconds() - began
             if took > SLOW:
                 self._warn(event, handler, took)
-        if isinstance(answer, Deferred):
-            answer.addErrback(self._failed_later, event, handler)
-        return answer
+        if not isinstance(answer, Deferred):
+            return answer
+        if answer.called and not answer.paused and not isinstance(answer.result, Failure | Deferred):
+            return answer.result  # there already, as with a coroutine that found all it wanted in a cache
+        return answer.addErrback(self._failed_later, event, handler)
 
     def _warn(self, event: str, handler: Handler, took: float) -> None:
         self.log.warn(

@@ -5,6 +5,7 @@ Whatever is wrong with one is noted with its place, and the loading goes on, so 
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
@@ -104,7 +105,7 @@ def register(event: str, handler: Any = MISSING) -> Any:
     return decorate
 
 
-_OURS = __file__.rpartition("/")[0] + "/"
+_OURS = os.path.join(os.path.dirname(__file__), "")
 
 
 def calling_place() -> tuple[str, int]:
@@ -138,8 +139,9 @@ def _arguments_taken(handler: Callable[..., Any], point: Point, most: int) -> tu
     if by_name:
         return 0, f"{name} requires {by_name[0]} by name, but {point.name} passes its arguments by place"
     if len(required) > most:
-        passed = ", ".join(point.arguments) or "nothing"
-        return 0, f"{name} requires {len(required)} arguments ({', '.join(required)}), {point.name} passes {most}: {passed}"
+        passed = f"{most} ({', '.join(point.arguments)})" if most else "none"
+        plural = "s" if len(required) > 1 else ""
+        return 0, f"{name} requires {len(required)} argument{plural} ({', '.join(required)}), {point.name} passes {passed}"
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return most, None
     return min(len(by_place), most), None

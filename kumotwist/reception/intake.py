@@ -13,10 +13,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from kumotwist.config.compose import listener_domain, queue_routing_domain
-from kumotwist.config.fields import Networks
+from kumotwist.config.compose import pool_of_sender, queue_routing_domain
 from kumotwist.config.listeners import ListenerDomains
-from kumotwist.config.queues import QueuesSettings
+from kumotwist.config.queues import QueuesSettings, TenantSettings
 from kumotwist.config.routing import RoutingMatch, RoutingRule
 from kumotwist.mail.address import Mailbox
 from kumotwist.mail.headers import Field, Wanted, has_hops, without
@@ -73,27 +72,33 @@ class Intake:
             if name and removed
         )
         self._fits = tuple((_Fit(rule.match), rule.set) for rule in rules.routing)
+        # Tenants whose mail is not taken from everybody, or has a pool by who it is from.
+        self._guarded = {name: one for name, one in queues.tenant.items() if one.domain_to_pool or one.require_authz}
         # The rules are laid over one another anew for each domain, tenant and campaign, so the answers are kept.
         self._queue_routing_domain = lru_cache(maxsize=4096)(self._lay_queue_routing_domain)
 
-    def read(self, content: bytes) -> Reading:
-        """What the header says.  Raises Refusal: a loop, a tenant or schedule that is not to be had."""
+    def read(self, content: bytes, meta: Mapping[str, Any] = {}) -> Reading:
+        """
+        What the header says.  Raises Refusal: a loop, a tenant or schedule that is not to be had.
+
+        meta: what is known of the message already; a tenant named there counts where the header names none.
+        """
         if has_hops(content, MOST_HOPS):
             raise refuse("554 5.4.6 too many hops: mail loop", f"{MOST_HOPS} Received fields or more")
         queues = self.rules.queues
         fields = self._wanted.read(content)
         if not fields:
-            return Reading(content=content, tenant=self._tenant(None))
+            return Reading(content=content, tenant=self._tenant(_text(meta.get("tenant"))))
         schedule = _schedule(queues.scheduling_header, fields)
         campaign = _name_in(queues.campaign_header, fields)
-        tenant = self._tenant(_name_in(queues.tenant_header, fields))
+        tenant = self._tenant(_name_in(queues.tenant_header, fields) or _text(meta.get("tenant")))
         if self._removed:
             content = without(content, self._removed)
         log_headers = _for_log(self._logged, fields) if self._logged else None
         return Reading(content=content, schedule=schedule, campaign=campaign, tenant=tenant, log_headers=log_headers, fields=fields)
 
     def tell(self, meta: dict[str, Any], reading: Reading, sender: Mailbox, recipient: Mailbox, origin: Origin) -> None:
-        """Put what holds for one message into its metadata; recipient: its first."""
+        """Put what holds for one message into its metadata; recipient: its first.  Raises Refusal."""
         if reading.campaign is not None:
             meta["campaign"] = reading.campaign
         if reading.tenant is not None:
@@ -106,6 +111,35 @@ class Intake:
             if fit(meta, reading.fields, sender, recipient, origin):
                 meta.update(told)
                 break
+        else:
+            told = _NOTHING
+        if self._guarded:
+            tenant = self._guarded.get(_text(meta.get("tenant")) or "")
+            if tenant is not None:
+                self._guard(meta, tenant, sender, pooled="egress_pool" in told)
+
+    def _guard(self, meta: dict[str, Any], tenant: TenantSettings, sender: Mailbox, *, pooled: bool) -> None:
+        """Whether the client may send for the tenant, and from where that mail goes.  pooled: a routing rule named the pool."""
+        name = shown(meta["tenant"])
+        if tenant.require_authz:
+            authz_id = meta.get("authz_id")
+            if authz_id is None:
+                raise refuse(f"500 5.7.1 tenant '{name}' requires SMTP AUTH")
+            if authz_id not in tenant.require_authz:
+                raise refuse(f"500 5.7.1 authz_id '{shown(str(authz_id))}' is not authorized to send as tenant '{name}'")
+        if tenant.domain_to_pool:
+            pool = pool_of_sender(tenant, sender.domain)
+            if pool is None:
+                raise refuse(f"500 5.7.1 sender domain '{shown(sender.domain)}' is not one of tenant '{name}'")
+            if not pooled:
+                meta["egress_pool"] = pool
+
+    def logged(self, content: bytes, before: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """The header values that log records show of a content that was changed, with those that were taken from it before."""
+        if not self._logged:
+            return before
+        now = _for_log(self._logged, self._wanted.read(content))
+        return {**(before or {}), **(now or {})} or None
 
     def _lay_queue_routing_domain(self, domain: str, tenant: str | None, campaign: str | None) -> str | None:
         return queue_routing_domain(self.rules.queues, domain, tenant, campaign)
@@ -125,38 +159,13 @@ class Intake:
         return tenant
 
 
-class Relay:
-    """Who may send what through us, for one client: no relay without authority."""
-
-    __slots__ = ("_domains", "_peer", "_trusted")
-
-    def __init__(self, peer: str, relay_hosts: Networks, domains: ListenerDomains) -> None:
-        """peer: the client's IP address."""
-        self._peer = peer
-        self._trusted = peer in relay_hosts
-        self._domains = domains
-
-    def permits(self, sender: Mailbox, recipient: Mailbox) -> bool:
-        """
-        One of three is enough: the client may relay; it may in the name of this sender's domain; anyone may send to this
-        recipient's domain.
-
-        `relay_to: false` of a recipient's domain forbids nothing that the others permit.
-        """
-        if self._trusted:
-            return True
-        if not self._domains.domains:
-            return False
-        of_sender = listener_domain(self._domains, sender.domain)
-        if of_sender is not None and self._peer in of_sender.relay_from:
-            return True
-        of_recipient = listener_domain(self._domains, recipient.domain)
-        return of_recipient is not None and of_recipient.relay_to
-
-
 def shown(text: str) -> str:
     """A peer's word as it may stand in a reply: printable, on one line, not long."""
     return "".join(character if character.isprintable() else "?" for character in text[:100])
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _values(name: str, fields: tuple[Field, ...]) -> list[str]:
@@ -204,6 +213,9 @@ def _for_log(logged: Wanted, fields: tuple[Field, ...]) -> Mapping[str, Any] | N
         else:
             found[field.name] = [before, field.value]
     return found or None
+
+
+_NOTHING: Mapping[str, object] = {}
 
 
 class _Fit:

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from kumotwist.config.listeners import ListenerSettings
-from kumotwist.reception.converse import Reception, with_port
+from kumotwist.reception.client import with_port
+from kumotwist.reception.shared import Reception
 from kumotwist.reception.wire import WireFactory
 
 __all__ = ["CannotListen", "EsmtpListener", "Reception"]

@@ -27,7 +27,10 @@ from zope.interface import implementer
 
 from kumotwist.config.listeners import ListenerSettings
 from kumotwist.mail.disposition import TlsFacts
-from kumotwist.reception.converse import Conversation, Ends, Hangup, Reception
+from kumotwist.reception.client import Ends
+from kumotwist.reception.converse import Conversation
+from kumotwist.reception.shared import Reception
+from kumotwist.reception.waits import Hangup, Overdue
 from kumotwist.transport import write_now
 
 _MOST_AHEAD = 64 * 1024  # octets that a client may send ahead of our answers before we stop reading
@@ -42,6 +45,7 @@ class Waits(Enum):
     BYTES = "bytes"
     DRAIN = "the client to read"
     RESULT = "a result"
+    POLICY = "the policy's answer"
     END = "the connection's end"
 
 
@@ -59,6 +63,7 @@ class ServerWire(Protocol):
     def __init__(self, factory: "WireFactory", settings: ListenerSettings) -> None:
         self.factory = factory
         self.choked = False
+        self.timeout = settings.client_timeout
         self._settings = settings
         self._clock = factory.reception.clock
         self._waits_for = Waits.NOTHING
@@ -68,6 +73,7 @@ class ServerWire(Protocol):
         self._timer: IDelayedCall | None = None
         self._timer_due = 0.0
         self._deadline: float | None = None
+        self._asked: list[Any] | None = None  # where the answer belongs that the conversation waits for
 
     # Called by Twisted
 
@@ -99,7 +105,7 @@ class ServerWire(Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._waits_for in (Waits.BYTES, Waits.DRAIN):
+        if self._waits_for in (Waits.BYTES, Waits.DRAIN, Waits.POLICY):
             self._go_on(Hangup(""))
 
     def pauseProducing(self) -> None:
@@ -117,7 +123,11 @@ class ServerWire(Protocol):
     def handshakeCompleted(self) -> None:
         handle = self.transport.getHandle()
         self._conversation.tls_began(
-            TlsFacts(cipher=handle.get_cipher_name() or "", protocol_version=handle.get_protocol_version_name())
+            TlsFacts(
+                cipher=handle.get_cipher_name() or "",
+                protocol_version=handle.get_protocol_version_name(),
+                peer_subject_name=self.factory.reception.certificates.proved(handle),
+            )
         )
 
     # Called by the conversation
@@ -135,7 +145,7 @@ class ServerWire(Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resumeProducing()
-        self._expect_within(self._settings.client_timeout)
+        self._expect_within(self.timeout)
         self._waits_for = _BYTES
         yield
 
@@ -143,7 +153,7 @@ class ServerWire(Protocol):
     def drained(self) -> Generator[None, None, None]:
         if not self._connected:
             raise Hangup("")
-        self._expect_within(self._settings.client_timeout)
+        self._expect_within(self.timeout)
         self._waits_for = Waits.DRAIN
         yield
 
@@ -161,6 +171,33 @@ class ServerWire(Protocol):
     def _fired(self, outcome: Any, fired: list[Any]) -> None:
         fired.append(outcome)
         if self._waits_for is Waits.RESULT:
+            self._go_on()
+
+    @coroutine
+    def answer(self, deferred: "Deferred[Any]", within: float) -> Generator[None, None, Any]:
+        answered: list[Any] = []
+        deferred.addBoth(self._answered, answered)
+        if not answered:
+            if not self._connected:
+                deferred.cancel()
+                raise Hangup("")
+            self._expect_within(within)
+            self._waits_for = Waits.POLICY
+            self._asked = answered
+            try:
+                yield
+            except (Hangup, Overdue):
+                deferred.cancel()  # what it may yet say is for nobody
+                raise
+            finally:
+                self._asked = None
+        if isinstance(answered[0], Failure):
+            answered[0].raiseException()
+        return answered[0]
+
+    def _answered(self, outcome: Any, answered: list[Any]) -> None:
+        answered.append(outcome)
+        if self._waits_for is Waits.POLICY and self._asked is answered:
             self._go_on()
 
     def start_tls(self, context: IOpenSSLContextFactory) -> None:
@@ -187,14 +224,14 @@ class ServerWire(Protocol):
 
     def leave_now(self) -> None:
         """The time for that is over."""
-        if self._waits_for is Waits.BYTES:
+        if self._waits_for in (Waits.BYTES, Waits.POLICY):
             self._go_on(Hangup("shutting down"))
         elif self._waits_for is not Waits.RESULT:
             self.transport.abortConnection()
 
     # The coroutine and the timer
 
-    def _go_on(self, cause: Hangup | None = None) -> None:
+    def _go_on(self, cause: Exception | None = None) -> None:
         """Let the conversation run until it waits again."""
         self._waits_for = _NOTHING
         try:
@@ -232,6 +269,8 @@ class ServerWire(Protocol):
             self._timer_due = self._deadline
         elif self._waits_for is Waits.BYTES:
             self._go_on(Hangup("idle too long"))
+        elif self._waits_for is Waits.POLICY:
+            self._go_on(Overdue("the policy did not answer in time"))
         else:
             # It does not read our replies, or our last words: nothing more can be said.
             self.transport.abortConnection()

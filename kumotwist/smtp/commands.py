@@ -74,13 +74,29 @@ class Quit(Struct, frozen=True, gc=False):
     """`QUIT`."""
 
 
+class Auth(Struct, frozen=True, gc=False):
+    """`AUTH mechanism [initial-response]` (RFC 4954): the mechanism in upper case, the response as it came."""
+
+    mechanism: str
+    initial: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Auth({self.mechanism!r}, …)"  # what it may hold is a secret
+
+
+class XClient(Struct, frozen=True, gc=False):
+    """`XCLIENT NAME=value …`: names in upper case, values decoded."""
+
+    attributes: tuple[tuple[str, str], ...]
+
+
 class Unsupported(Struct, frozen=True, gc=False):
-    """A well-formed command that we do not do: EXPN, HELP, AUTH, or one that nobody knows."""
+    """A well-formed command that we do not do: EXPN, HELP, or one that nobody knows."""
 
     verb: str
 
 
-Command = Ehlo | Helo | Mail | Rcpt | Data | Bdat | Rset | Noop | Vrfy | StartTls | Quit | Unsupported
+Command = Ehlo | Helo | Mail | Rcpt | Data | Bdat | Rset | Noop | Vrfy | StartTls | Auth | XClient | Quit | Unsupported
 
 
 class Chunk(Struct, frozen=True, gc=False):
@@ -93,6 +109,15 @@ class Content(Struct, frozen=True, gc=False):
     """A whole message has arrived, without dot-stuffing; the transaction is over whatever becomes of it."""
 
     body: bytes
+
+
+class Response(Struct, frozen=True, gc=False):
+    """The line with which a client answers a challenge of AUTH."""
+
+    line: bytes
+
+    def __repr__(self) -> str:
+        return "Response(…)"
 
 
 class Refused(Struct, frozen=True, gc=False):

@@ -1,9 +1,9 @@
 """
 The grammar of commands: one line → one command, or the reply that says what is wrong with it.
 
-RFC 5321 section 4.1.2, RFC 1870 (SIZE), RFC 3030 (BDAT), RFC 6152 (BODY), RFC 6531 (SMTPUTF8).  Verbs and keywords in
-any case; arguments separated by blanks or tabs.  More tolerant than the RFC where the model is: addresses may stand
-without brackets, blanks may follow the colon, non-ASCII needs no SMTPUTF8.
+RFC 5321 section 4.1.2, RFC 1870 (SIZE), RFC 3030 (BDAT), RFC 4954 (AUTH), RFC 6152 (BODY), RFC 6531 (SMTPUTF8).  Verbs and
+keywords in any case; arguments separated by blanks or tabs.  More tolerant than the RFC where the model is: addresses may
+stand without brackets, blanks may follow the colon, non-ASCII needs no SMTPUTF8.
 """
 
 import re
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from kumotwist.mail.address import NULL_SENDER, BadAddress, Mailbox, parse_domain, parse_mailbox
 from kumotwist.mail.reply import Reply, reply
 from kumotwist.smtp.commands import (
+    Auth,
     Bdat,
     Command,
     Data,
@@ -25,6 +26,7 @@ from kumotwist.smtp.commands import (
     StartTls,
     Unsupported,
     Vrfy,
+    XClient,
 )
 
 NO_VERB = reply(
@@ -49,6 +51,11 @@ _QUOTED_BARE = re.compile(r'((?:[^" \t]|"(?:[^"\\]|\\.)*")*)')
 _ONE_STRING = re.compile(r'(?:[^\s"\x00-\x1f\x7f]+|"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*")\Z')
 # esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-");  esmtp-value = 1*(%d33-60 / %d62-126 / UTF8-non-ascii)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:=([\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]+))?\Z")
+# RFC 4422 section 3.1: sasl-mech
+_MECHANISM = re.compile(r"[A-Za-z0-9\-_]{1,20}\Z")
+# RFC 3461 section 4: xtext, without its limit to printable characters, since what it stands for is looked at
+_XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+\Z")
+_XCHAR = re.compile(rb"\+([0-9A-F]{2})")
 
 
 def parse_command(line: bytes) -> Command | Reply:
@@ -149,6 +156,8 @@ def _with_parameters(sender: Mailbox, rest: str) -> Mail | Reply:
         keyword = keyword.upper()
         if keyword in given:
             return BAD_ARGUMENTS
+        if keyword == "AUTH" and value:
+            continue  # RFC 4954 section 5: who vouches for the sender elsewhere, which means nothing here
         if keyword not in ("SIZE", "BODY", "SMTPUTF8"):
             return _not_recognized(keyword)
         given[keyword] = value if equals else None
@@ -195,6 +204,24 @@ def _helo(arguments: str) -> Command | Reply:
         return BAD_ARGUMENTS
 
 
+def _auth(arguments: str) -> Command | Reply:
+    words = arguments.replace("\t", " ").split()
+    if not 1 <= len(words) <= 2 or not _MECHANISM.match(words[0]):
+        return BAD_ARGUMENTS
+    return Auth(words[0].upper(), words[1] if len(words) == 2 else None)
+
+
+def _xclient(arguments: str) -> Command | Reply:
+    attributes = []
+    for word in arguments.replace("\t", " ").split():
+        name, equals, value = word.partition("=")
+        if not equals or not (name.isascii() and name.isalnum()) or not _XTEXT.match(value):
+            return BAD_ARGUMENTS
+        octets = _XCHAR.sub(lambda found: bytes.fromhex(found[1].decode()), value.encode())
+        attributes.append((name.upper(), octets.decode("utf-8", "backslashreplace")))
+    return XClient(tuple(attributes)) if attributes else BAD_ARGUMENTS
+
+
 def _alone(command: Command) -> Callable[[str], Command | Reply]:
     """For a verb that takes no argument."""
     return lambda arguments: BAD_ARGUMENTS if arguments else command
@@ -218,6 +245,8 @@ _ARGUMENTS: dict[str, Callable[[str], Command | Reply]] = {
     "BDAT": _bdat,
     "RSET": _alone(Rset()),
     "QUIT": _alone(Quit()),
+    "AUTH": _auth,
+    "XCLIENT": _xclient,
     "STARTTLS": _alone(StartTls()),
     "NOOP": _one_string(Noop()),
     "VRFY": _one_string(Vrfy()),

@@ -20,6 +20,7 @@ from kumotwist.config.listeners import LineEndings
 from kumotwist.mail.reply import Reply, reply
 from kumotwist.smtp.commands import (
     NEED_DATA,
+    Auth,
     Bdat,
     Chunk,
     Command,
@@ -33,10 +34,12 @@ from kumotwist.smtp.commands import (
     Quit,
     Rcpt,
     Refused,
+    Response,
     Rset,
     StartTls,
     Unsupported,
     Vrfy,
+    XClient,
 )
 from kumotwist.smtp.dotted import UntilDot, has_bare_cr_or_lf, has_long_line, with_crlf
 from kumotwist.smtp.grammar import BAD_CHUNK, parse_command
@@ -59,16 +62,17 @@ _RECEIVING, _CHUNKING = Stage.RECEIVING, Stage.CHUNKING
 
 
 def _stays(stage: Stage) -> dict[type[Command], Stage]:
-    return {Noop: stage, Vrfy: stage, Quit: stage, Unsupported: stage}
+    return {Noop: stage, Vrfy: stage, Quit: stage, XClient: stage, Unsupported: stage}
 
 
 # RFC 5321 section 4.1.4: stage -> command -> stage once the command is accepted; absent is 503 (OUT_OF_ORDER).
 # EHLO and HELO end a transaction as RSET does; after STARTTLS the client must greet again (RFC 3207 section 4.2).
-# BDAT and DATA exclude each other, and a chunk may be followed by chunks only (RFC 3030 section 2).
+# AUTH has no place in a transaction (RFC 4954 section 4).  BDAT and DATA exclude each other, and a chunk may be followed by
+# chunks only (RFC 3030 section 2).
 _ANEW: dict[type[Command], Stage] = {Ehlo: Stage.GREETED, Helo: Stage.GREETED, StartTls: Stage.CONNECTED, Rset: Stage.GREETED}
 NEXT_STAGE: Mapping[Stage, Mapping[type[Command], Stage]] = {
     Stage.CONNECTED: {**_stays(Stage.CONNECTED), **_ANEW, Rset: Stage.CONNECTED},
-    Stage.GREETED: {**_stays(Stage.GREETED), **_ANEW, Mail: Stage.SENDER_GIVEN},
+    Stage.GREETED: {**_stays(Stage.GREETED), **_ANEW, Auth: Stage.GREETED, Mail: Stage.SENDER_GIVEN},
     Stage.SENDER_GIVEN: {**_stays(Stage.SENDER_GIVEN), **_ANEW, Rcpt: Stage.RECIPIENTS_GIVEN},
     Stage.RECIPIENTS_GIVEN: {
         **_stays(Stage.RECIPIENTS_GIVEN),
@@ -85,20 +89,24 @@ _GREET_FIRST = reply("503 5.5.1 EHLO or HELO must be issued first")
 _MAIL_TWICE = reply("503 5.5.0 MAIL FROM already issued; you must RSET first")
 _MAIL_FIRST = reply("503 5.5.0 MAIL FROM must be issued first")
 _RCPT_FIRST = reply("503 5.5.0 RCPT TO must be issued first")
+_NO_AUTH_NOW = reply("503 5.5.1 AUTH not permitted inside a transaction")
 _CHUNKS_ONLY = reply("503 5.5.1 BDAT was issued; end it with LAST or RSET first")
 
 OUT_OF_ORDER: Mapping[Stage, Mapping[type[Command], Reply]] = {
-    Stage.CONNECTED: {Mail: _GREET_FIRST, Rcpt: _MAIL_FIRST, Data: _MAIL_FIRST, Bdat: _MAIL_FIRST},
+    Stage.CONNECTED: {Auth: _GREET_FIRST, Mail: _GREET_FIRST, Rcpt: _MAIL_FIRST, Data: _MAIL_FIRST, Bdat: _MAIL_FIRST},
     Stage.GREETED: {Rcpt: _MAIL_FIRST, Data: _MAIL_FIRST, Bdat: _MAIL_FIRST},
-    Stage.SENDER_GIVEN: {Mail: _MAIL_TWICE, Data: _RCPT_FIRST, Bdat: _RCPT_FIRST},
-    Stage.RECIPIENTS_GIVEN: {Mail: _MAIL_TWICE},
-    Stage.CHUNKING: {Mail: _MAIL_TWICE, Rcpt: _CHUNKS_ONLY, Data: _CHUNKS_ONLY},
+    Stage.SENDER_GIVEN: {Auth: _NO_AUTH_NOW, Mail: _MAIL_TWICE, Data: _RCPT_FIRST, Bdat: _RCPT_FIRST},
+    Stage.RECIPIENTS_GIVEN: {Auth: _NO_AUTH_NOW, Mail: _MAIL_TWICE},
+    Stage.CHUNKING: {Auth: _NO_AUTH_NOW, Mail: _MAIL_TWICE, Rcpt: _CHUNKS_ONLY, Data: _CHUNKS_ONLY},
 }
 
 _UNSUPPORTED = Refused(reply("502 5.5.1 Command unimplemented"))
 _LINE_TOO_LONG = reply("500 5.2.3 line too long")
 _TOO_BIG = reply("552 5.3.4 message too big")
 _BARE_CR_OR_LF = reply("552 5.6.0 message data must use CRLF for line endings")
+_RESPONSE_TOO_LONG = reply("500 5.5.6 authentication exchange line too long")
+_MOST_OF_RESPONSE = 12288  # octets: RFC 4954 section 4
+_UNCOMMON = frozenset({Reply, Unsupported, Auth})  # what is not simply put down in logs
 _TLS_ALREADY = Refused(reply("501 Cannot STARTTLS as TLS is already active"))
 
 
@@ -110,7 +118,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     line_endings: LineEndings
 
 
-Event = Command | Chunk | Content | Refused | Need
+Event = Command | Chunk | Content | Response | Refused | Need
 
 
 class ServerSession:
@@ -122,7 +130,7 @@ class ServerSession:
 
     __slots__ = (
         "_at", "_chunk", "_chunk_left", "_chunk_refusal", "_chunks", "_data", "_discarding", "_following_auth", "_hostname",
-        "_limits", "_line", "_may_follow", "_until_dot", "stage", "tls_active",
+        "_limits", "_line", "_may_follow", "_responds", "_until_dot", "stage", "tls_active",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, hostname: str, *, tls_active: bool = False) -> None:
@@ -135,12 +143,18 @@ class ServerSession:
         self._at = 0  # how much of it is used up
         self._discarding = False  # the rest of a line that was too long
         self._following_auth = False
+        self._responds = False  # the client has been challenged
         self._until_dot: UntilDot | None = None
         self._chunk: Bdat | None = None  # the chunk that is arriving
         self._chunk_left = 0
         self._chunk_refusal: Refused | None = None
         self._chunks = bytearray()
         self._move(Stage.CONNECTED)
+
+    def limit(self, limits: Limits, hostname: str) -> None:
+        """These hold from now on."""
+        self._limits = limits
+        self._hostname = hostname
 
     def receive(self, data: bytes) -> None:
         """More bytes from the client."""
@@ -151,6 +165,15 @@ class ServerSession:
     def line(self) -> str:
         """The command that the last event came of, as it shall stand in logs: without secrets; `DATA` for a message."""
         return self._line.decode("utf-8", "backslashreplace")
+
+    @property
+    def unread(self) -> bytes:
+        """What came and is not used up: for what comes before a dialogue."""
+        return self._data[self._at :]
+
+    def skip(self, octets: int) -> None:
+        """So much of it is used up."""
+        self._at += octets
 
     @property
     def buffered(self) -> int:
@@ -172,6 +195,8 @@ class ServerSession:
             return self._next_of_chunk(self._chunk)
         data, start = self._data, self._at
         end = data.find(b"\r\n", start)
+        if self._responds:
+            return self._response(end)
         if self._discarding or end < 0 or end - start > self._limits.max_line:
             return self._no_whole_line(end)
         self._at = end + 2
@@ -188,6 +213,10 @@ class ServerSession:
             self._until_dot = UntilDot(self._limits.max_message_size)
         elif before is _CHUNKING:
             self._chunks = bytearray()
+
+    def challenge(self) -> None:
+        """The next line answers a challenge of AUTH, and is no command."""
+        self._responds = True
 
     def start_tls(self) -> None:
         """TLS begins with the next byte: nothing that the client said before holds (RFC 3207 section 4.2)."""
@@ -225,8 +254,8 @@ class ServerSession:
     def _command(self, line: bytes) -> Event:
         command = parse_command(line)
         kind = type(command)
-        if kind is Reply or kind is Unsupported:
-            return self._no_command(line, command)  # type: ignore[arg-type]  # these two are what it takes
+        if kind in _UNCOMMON:
+            return self._no_command(line, command)  # type: ignore[arg-type]  # these are what it takes
         self._line = line
         self._following_auth = False
         if kind not in self._may_follow and kind is not Bdat:
@@ -239,7 +268,22 @@ class ServerSession:
             return Refused(_TOO_BIG)  # RFC 1870 section 6.1
         return command
 
-    def _no_command(self, line: bytes, what: Reply | Unsupported) -> Refused:
+    def _response(self, end: int) -> Event:
+        """A line that is not kept for any log; one that is too long is read to its end before it is refused."""
+        if end < 0:
+            if self.buffered > _MOST_OF_RESPONSE:
+                self._discarding = True
+                self._at = len(self._data) - self._data.endswith(b"\r")
+            return NEED_DATA
+        line = self._data[self._at : end]
+        self._at = end + 2
+        self._responds = False
+        if self._discarding or len(line) > _MOST_OF_RESPONSE:
+            self._discarding = False
+            return Refused(_RESPONSE_TOO_LONG)
+        return Response(line)
+
+    def _no_command(self, line: bytes, what: Reply | Unsupported | Auth) -> Event:
         """
         The log shall show the line, but no secret.
 
@@ -247,9 +291,13 @@ class ServerSession:
         """
         word = line.strip()[:4].upper()
         if word == b"AUTH":
-            self._line, self._following_auth = b"AUTH", True
+            mechanism = what.mechanism if isinstance(what, Auth) else ""
+            known = mechanism in ("PLAIN", "LOGIN")  # another may be a secret in the wrong place
+            self._line, self._following_auth = f"AUTH {mechanism}".encode() if known else b"AUTH", True
         else:
             self._line = b"" if self._following_auth else line
+        if isinstance(what, Auth):
+            return what if Auth in self._may_follow else Refused(OUT_OF_ORDER[self.stage][Auth])
         if isinstance(what, Unsupported):
             return _UNSUPPORTED
         return Refused(what, closes=what is BAD_CHUNK)

@@ -131,7 +131,8 @@ class CheckOfPolicyTests(ConfigTestCase):
     def test_init_runs_as_far_as_it_does_not_wait(self) -> None:
         policy = (
             "from kumotwist import kumo\n\n"
-            '@kumo.on("init")\nasync def waits():\n    await kumo.dns.lookup_mx("example.com")\n    raise ValueError("not seen")\n\n'
+            '@kumo.on("init")\nasync def waits():\n    await kumo.dns.lookup_mx("example.com")\n'
+            '    raise ValueError("not seen")\n\n'
             '@kumo.on("init")\ndef listens():\n    kumo.start_esmtp_listener(listen="10.0.0.1")\n'
         )
         status, (line,) = self.check("policy: p.py\n", p_py=policy)

@@ -9,12 +9,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from kumotwist.config.dynamic import parse_listener_overrides
 from kumotwist.config.faults import ConfigFaults
+from kumotwist.config.given import BadParameters
+from kumotwist.config.listeners import ListenerOverrides
 from kumotwist.config.read import read_config
 from kumotwist.config.server import Config
+from tests.config.files import use_all_values
 from tests.config.test_check import SHIPPED, switched_on
 
-TEXT = switched_on(SHIPPED.read_text())
+TEXT = switched_on(SHIPPED.read_text(), all_of_it=True)
 LINES = TEXT.splitlines()
 PIECES = [
     "[", "]", "{", "}", ":", ": ", "- ", "&a ", "*a", "!!int ", "|", ">", "'", '"', "#", "\t", "\n", "\\", "~", "null", "yes",
@@ -22,11 +26,19 @@ PIECES = [
     "1" * 400,
 ]  # fmt: skip
 SCALARS = ["", "x", "10/s", "5 minutes", "10.0.0.1"]
-KEYS = ["files", "default", "a.example", "x"]
+KEYS = ["files", "default", "a.example", "10.0.0.1", "any", "via", "p", "match", "name", "value", "trigger", "SetConfig", "x"]
 SPOTS = """hostname spool logs dns esmtp_listeners listener_domains egress queues routing shaping tls logs.per_record
     egress.source egress.pool egress.pool.p queues.queue queues.tenant queues.queue.d queues.queue.d.protocol
     queues.queue.d.protocol.smtp.mx_list shaping.rules shaping.rules.d shaping.rules.d.sources routing.0.match
-    routing.0.set esmtp_listeners.0.trace_headers esmtp_listeners.0.relay_hosts listener_domains.domains.d"""
+    routing.0.set esmtp_listeners.0.trace_headers esmtp_listeners.0.relay_hosts listener_domains.domains.d policy
+    esmtp_listeners.0.via esmtp_listeners.0.peer.any.via esmtp_listeners.0.sni esmtp_listeners.0.sni.a esmtp_listeners.0.meta
+    esmtp_listeners.0.tls_certificate esmtp_listeners.0.tls_private_key.event_args listener_domains.domains.listener
+    listener_domains.domains.listener.l egress.source.s.suspend_when_unplumbed egress.source.s.socks5_proxy_password
+    queues.tenant.t.domain_to_pool queues.tenant.t.campaigns queues.tenant.t.campaigns.c queues.queue.d.shrink_policy
+    shaping.rules.provider shaping.rules.provider.p shaping.rules.provider.p.match.0 shaping.rules.provider.p.sources
+    shaping.rules.d.automation shaping.rules.d.automation.0 shaping.rules.d.automation.0.action
+    shaping.rules.d.automation.0.action.SetConfig shaping.rules.d.automation.0.trigger
+    shaping.rules.d.additional_connection_limits"""
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -59,6 +71,7 @@ class AnyFileTests(SynchronousTestCase):
     """One directory for all examples: they are many."""
 
     def setUp(self) -> None:
+        use_all_values(self)
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
@@ -133,6 +146,28 @@ class AnyFileTests(SynchronousTestCase):
         for key in reversed(path.split(".")):
             value = [value] if key == "0" else {key: value}
         self.outcome(json.dumps(value).encode())
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.binary(max_size=2),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(
+                    st.sampled_from(["via", "peer", "any", "10.0.0.1", "hostname", "meta", "sni", "relay_hosts"]) | st.integers(),
+                    inner,
+                    max_size=3,
+                )
+            ),
+            max_leaves=8,
+        )
+    )
+    @settings(QUICK, max_examples=200)
+    def test_anything_that_a_policy_may_answer_for_a_connection(self, answer: object) -> None:
+        try:
+            self.assertIsInstance(parse_listener_overrides(answer), ListenerOverrides)
+        except BadParameters as wrong:
+            self.assertTrue(wrong.wrong)
+            self.assertNotIn("\n", str(wrong))
 
     def test_a_file_that_never_ends(self) -> None:
         if not os.path.exists("/dev/zero"):

@@ -20,7 +20,7 @@ from kumotwist.delivery.session import deliver
 from kumotwist.delivery.stop import Stop
 from kumotwist.delivery.tls import TlsContext, Trust, tls_parameters
 from kumotwist.egress.path import EgressPath
-from tests.delivery.case import DELIVERED, POSTPONED, Names, Supply, destination, host, message, settled
+from tests.delivery.case import CONTENT, DELIVERED, POSTPONED, Names, Supply, destination, host, message, settled
 from tests.delivery.certificates import Authority
 
 QUEUED = "250 2.0.0 Ok: queued"
@@ -126,6 +126,8 @@ class LoopbackCase(TestCase):
         port: int = 0,
         name: str = "mx.example.com",
         source: str | None = None,
+        sender: EgressSource | None = None,
+        content: bytes = CONTENT,
         trust: Trust | None = None,
         after_tls: str | None = None,
         means: Any = None,
@@ -138,11 +140,11 @@ class LoopbackCase(TestCase):
         try:
             settings = {"prohibited_hosts": Networks(), "smtp_port": listening.getHost().port, "idle_timeout": 0.2, **changes}
             path = EgressPath(
-                source=EgressSource(name="source-1", source_address=source),
+                source=sender or EgressSource(name="source-1", source_address=source),
                 destination=destination(host(name, ip)),
                 settings=PathSettings(**settings),
             )
-            supply = Supply(self.reactor, path, [message(1)])
+            supply = Supply(self.reactor, path, [message(1, content=content)])
             supply.message_or_none = lambda patience: Deferred.fromCoroutine(nothing())  # type: ignore[method-assign]
             await deliver(
                 supply,

@@ -3,6 +3,7 @@
 import errno
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectBindError, ConnectionRefusedError
 
@@ -113,6 +114,20 @@ class ChoiceTests(SessionCase):
         proxy = proxy_of(socks(socks5_proxy_username="user", socks5_proxy_password=KeyData(b"hunter2")))
         self.assertIsInstance(proxy, Proxy)
         self.assertNotIn("hunter2", repr(proxy))
+
+
+class RecordTests(SessionCase):
+    """What records say of where a connection left from."""
+
+    def test_a_proxy_is_named_where_there_is_one(self) -> None:
+        for source, expected in (
+            (SourceAddress("10.0.0.1:1234"), b'{"address":"10.0.0.1:1234"}'),
+            (
+                SourceAddress("10.0.0.1:0", "haproxy", SERVER),
+                b'{"address":"10.0.0.1:0","protocol":"haproxy","server":"203.0.113.9:5000"}',
+            ),
+        ):
+            self.assertEqual(msgspec.json.encode(source), expected)
 
 
 class HaproxyTests(SessionCase):

@@ -107,7 +107,11 @@ def _settings(given: dict[str, Any]) -> ListenerSettings:
 
 def _rules(given: dict[str, Any]) -> Rules:
     domains = {
-        name: ListenerDomain(relay_to=facts.get("relay_to", False), relay_from=_networks(facts.get("relay_from", [])))
+        name: ListenerDomain(
+            relay_to=facts.get("relay_to", False),
+            relay_from=_networks(facts.get("relay_from", [])),
+            relay_from_authz=tuple(facts.get("relay_from_authz", ())),
+        )
         for name, facts in given.get("domains", {}).items()
     }
     return Rules(

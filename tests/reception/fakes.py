@@ -81,6 +81,9 @@ class FakeHandle:
     def get_protocol_version_name(self) -> str:
         return "TLSv1.3"
 
+    def get_peer_certificate(self) -> None:
+        """It showed none."""
+
 
 class FakeTransport(StringTransport):
     """Notes startTLS and abortConnection; bytes go on in the clear."""

@@ -1,23 +1,30 @@
 """Listening on a real port of this machine."""
 
 import errno
+from ipaddress import ip_network
 from random import Random
 
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
-from kumotwist.config.listeners import ListenerSettings
+from kumotwist.config.keys import KeyData
+from kumotwist.config.listeners import ListenerOverrides, ListenerSettings, TlsIdentity
+from kumotwist.config.networks import ByNetwork
 from kumotwist.mail.message_id import MessageIds
 from kumotwist.reception.service import CannotListen, EsmtpListener, Reception, listen_address
+from tests.config.certificate import certificate_and_key
 from tests.reception.fakes import FakeDesk, FakeTransport
 
 
@@ -63,6 +70,19 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.gone.callback(None)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Asking:
+    """A client's TLS that asks for a name and believes everything."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def clientConnectionForTLS(self, tls: object) -> SSL.Connection:
+        connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        connection.set_tlsext_host_name(self._name.encode())
+        return connection
 
 
 class ListenerTests(TestCase):
@@ -126,6 +146,44 @@ class ListenerTests(TestCase):
         self.assertEqual(tls.protocol_version, "TLSv1.3")
         self.assertTrue(tls.cipher.startswith("TLS_"))
         self.assertIn(b"with ESMTPS (TLSv1.3:" + tls.cipher.encode() + b") id", self.desk.taken[0].content or b"")
+
+    async def test_each_name_that_a_client_asks_for_has_its_certificate(self) -> None:
+        one, other = certificate_and_key("one.example"), certificate_and_key("other.example")
+        listener = self.listening(
+            tls_certificate=KeyData(one[0]),
+            tls_private_key=KeyData(one[1]),
+            sni={"other.example": TlsIdentity(tls_certificate=KeyData(other[0]), tls_private_key=KeyData(other[1]))},
+        )
+        for asked, shown in (("other.example", "other.example"), ("one.example", "one.example"), ("x.example", "one.example")):
+            client = await self.connected(listener)
+            client.say(b"EHLO c.example")
+            await client.until(b"250 STARTTLS\r\n")
+            client.say(b"STARTTLS")
+            await client.until(b"220 Ready to Start TLS\r\n")
+            assert client.transport is not None
+            client.transport.startTLS(Asking(asked))  # type: ignore[attr-defined]
+            client.say(b"EHLO c.example")
+            await client.until(b"250 CHUNKING\r\n")
+            certificate = client.transport.getHandle().get_peer_certificate()  # type: ignore[attr-defined]
+            self.assertEqual(certificate.get_subject().CN, shown)
+            client.say(b"QUIT")
+            await client.gone
+
+    async def test_by_the_local_address_that_was_connected_to(self) -> None:
+        via = ByNetwork({ip_network("127.0.0.2"): ListenerOverrides(options={"hostname": "two.example"})})
+        listener = self.listening("0.0.0.0:0", hostname="one.example", via=via)
+        for host, greeting in (("127.0.0.1", b"220 one.example "), ("127.0.0.2", b"220 two.example ")):
+            client = await connectProtocol(TCP4ClientEndpoint(reactor, host, listener.address[1]), Client())
+            await client.until(greeting)
+            client.say(b"STARTTLS")
+            await client.until(b"220 Ready to Start TLS\r\n")
+            client.transport.startTLS(Asking(host))
+            client.say(b"EHLO c.example")
+            await client.until(b"250 CHUNKING\r\n")
+            name = client.transport.getHandle().get_peer_certificate().get_subject().CN
+            self.assertEqual(greeting, b"220 %b " % name.encode())
+            client.say(b"QUIT")
+            await client.gone
 
     async def test_plain_text_where_tls_should_begin_ends_the_connection(self) -> None:
         client = await self.connected(self.listening())

@@ -145,7 +145,9 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(
             [
                 session.ehlo("here.example.net"),
+                session.lhlo("here.example.net"),
                 session.starttls(),
+                session.auth_plain("user", "secret"),
                 session.rset(),
                 session.mail("", " SIZE=5"),
                 session.mail("m\xfcller@example.org"),
@@ -155,7 +157,9 @@ class CommandTests(SynchronousTestCase):
             ],
             [
                 b"EHLO here.example.net\r\n",
+                b"LHLO here.example.net\r\n",
                 b"STARTTLS\r\n",
+                b"AUTH PLAIN AHVzZXIAc2VjcmV0\r\n",
                 b"RSET\r\n",
                 b"MAIL FROM:<> SIZE=5\r\n",
                 "MAIL FROM:<m\xfcller@example.org>\r\n".encode(),
@@ -172,6 +176,37 @@ class CommandTests(SynchronousTestCase):
             b"MAIL FROM:<a@example.org> SIZE=5\r\nRCPT TO:<b@example.com>\r\nRCPT TO:<c@example.com>\r\nDATA\r\n",
         )
         self.assertEqual(session.group("", "", ["b@example.com"], rset=True).split(b"\r\n")[0], b"RSET")
+
+    def test_a_group_before_a_chunk_has_no_data(self) -> None:
+        session = greeted()
+        group = session.group("a@example.org", "", ["b@example.com"], rset=True, data=False)
+        self.assertEqual(group, b"RSET\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n")
+        session.receive(b"250 Ok\r\n" * 3)
+        self.assertIsNone(session.due)
+        self.assertEqual(len(session.take()), 3)
+
+    def test_a_chunk_is_its_length_and_the_content_as_it_is(self) -> None:
+        session = greeted()
+        self.assertEqual(session.chunk(b".one\r\ntwo"), b"BDAT 9 LAST\r\n.one\r\ntwo")
+        self.assertEqual((session.due, session.due_command), (Stage.BDAT, "BDAT 9 LAST"))
+        session.receive(b"250 Ok\r\n")
+        self.assertEqual(session.take(), [reply("250 Ok", "BDAT 9 LAST")])
+
+    def test_a_body_may_have_an_answer_for_each_recipient(self) -> None:
+        session = greeted()
+        self.assertEqual(session.body(b"one\r\n", 3), b"one\r\n.\r\n")
+        session.receive(b"250 Ok\r\n452 full\r\n")
+        self.assertEqual(session.due, Stage.DOT)
+        session.receive(b"250 Ok\r\n")
+        self.assertIsNone(session.due)
+        self.assertEqual([one.command for one in session.take()], [".", ".", "."])
+
+    def test_a_login_is_not_told_to_anybody_but_the_peer(self) -> None:
+        session = greeted()
+        session.auth_plain("user", "secret")
+        self.assertEqual(session.due_command, "AUTH PLAIN")
+        session.receive(b"535 5.7.8 no\r\n")
+        self.assertEqual(session.take(), [reply("535 5.7.8 no", "AUTH PLAIN")])
 
     def test_no_address_can_bring_a_command_of_its_own(self) -> None:
         session = greeted()
@@ -226,6 +261,17 @@ class CapabilityTests(SynchronousTestCase):
 
     def test_the_greeting_line_offers_nothing(self) -> None:
         self.assertEqual(read_capabilities(Reply(250, None, "PIPELINING")), Capabilities())
+
+    def test_the_ways_to_log_in(self) -> None:
+        for offer, expected in (
+            ("AUTH PLAIN LOGIN", {"PLAIN", "LOGIN"}),
+            ("auth plain", {"PLAIN"}),
+            ("AUTH=LOGIN PLAIN", {"PLAIN", "LOGIN"}),
+            ("AUTH LOGIN\nAUTH=LOGIN PLAIN", {"LOGIN"}),
+            ("AUTH", set()),
+            ("AUTHX PLAIN", set()),
+        ):
+            self.assertEqual(read_capabilities(Reply(250, None, f"mx\n{offer}")).auth, expected, offer)
 
     def test_a_size_that_is_no_number_is_no_limit(self) -> None:
         for size in ("SIZE", "SIZE 0", "SIZE unlimited", "SIZE -1", "SIZE \u0661", f"SIZE {'9' * 5000}"):

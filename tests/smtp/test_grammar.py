@@ -6,7 +6,23 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kumotwist.mail.address import NULL_SENDER, POSTMASTER, Mailbox
 from kumotwist.mail.reply import Reply
-from kumotwist.smtp.commands import Bdat, Command, Data, Ehlo, Helo, Mail, Noop, Quit, Rcpt, Rset, StartTls, Unsupported, Vrfy
+from kumotwist.smtp.commands import (
+    Auth,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    Helo,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Unsupported,
+    Vrfy,
+    XClient,
+)
 from kumotwist.smtp.grammar import BAD_ARGUMENTS, BAD_RECIPIENT, BAD_SENDER, NO_VERB, parse_command
 
 A = Mailbox("a", "example.net")
@@ -44,7 +60,10 @@ class ParseTests(SynchronousTestCase):
             (b"STARTTLS", StartTls()),
             (b"QUIT", Quit()),
             (b"expn list", Unsupported("EXPN")),
-            (b"auth PLAIN AAAA==", Unsupported("AUTH")),
+            (b"auth Plain AAAA==", Auth("PLAIN", "AAAA==")),
+            (b"AUTH LOGIN", Auth("LOGIN")),
+            (b"XCLIENT addr=10.0.0.1 PORT=+32+35", XClient((("ADDR", "10.0.0.1"), ("PORT", "25")))),
+            (b"MAIL FROM:<a@b.example> AUTH=<>", Mail(Mailbox("a", "b.example"))),
             (b"X1 anything\tat all", Unsupported("X1")),
         )
         for line, command in table:

@@ -8,6 +8,7 @@ from kumotwist.config.listeners import LineEndings
 from kumotwist.mail.address import Mailbox
 from kumotwist.smtp.commands import (
     NEED_DATA,
+    Auth,
     Bdat,
     Chunk,
     Content,
@@ -23,6 +24,7 @@ from kumotwist.smtp.commands import (
     StartTls,
     Unsupported,
     Vrfy,
+    XClient,
 )
 from kumotwist.smtp.server_session import NEXT_STAGE, OUT_OF_ORDER, Event, Limits, ServerSession, Stage
 from tests.smtp.test_dotted import cut
@@ -40,6 +42,7 @@ COMMANDS = {
     Vrfy: b"VRFY",
     StartTls: b"STARTTLS",
     Quit: b"QUIT",
+    Auth: b"AUTH PLAIN",
 }
 WAY = {
     Stage.CONNECTED: (),
@@ -101,7 +104,7 @@ class OrderTests(SynchronousTestCase):
     def test_each_stage_has_a_reply_for_what_may_not_come(self) -> None:
         for stage, following in NEXT_STAGE.items():
             if stage is not Stage.RECEIVING:
-                self.assertEqual(set(OUT_OF_ORDER[stage]), {*COMMANDS, Unsupported} - set(following))
+                self.assertEqual(set(OUT_OF_ORDER[stage]), {*COMMANDS, Unsupported, XClient} - set(following))
 
     def test_a_command_that_is_not_granted_leaves_the_stage(self) -> None:
         session = session_at(Stage.GREETED)
@@ -196,7 +199,8 @@ class LogTests(SynchronousTestCase):
             (b"mail  FROM:<a@example.net>", "mail  FROM:<a@example.net>"),
             (b"FOO \xff", "FOO \\xff"),
             (b"FOO bar", "FOO bar"),
-            (b"AUTH PLAIN c2VjcmV0", "AUTH"),
+            (b"AUTH PLAIN c2VjcmV0", "AUTH PLAIN"),
+            (b"AUTH c2VjcmV0 c2VjcmV0", "AUTH"),
             (b"c2VjcmV0", ""),
             (b"c2VjcmV0==", ""),
             (b"NOOP", "NOOP"),

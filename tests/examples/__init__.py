@@ -1,0 +1,1 @@
+"""What stands in conf/examples, run as real servers over real sockets."""
