@@ -83,7 +83,7 @@ class Custody:
         for message in messages:
             self._name_queue(message)
             if message.schedule is not None:
-                message.due = message.schedule.adjust(now)
+                message.due = message.schedule.adjust(max(message.due, now))
             if message.queue != NULL_QUEUE:
                 change.store(message)
             self._tell_reception(change, message, arrival, now)
@@ -184,9 +184,12 @@ class Custody:
 
     def note_delay(self, message: Message, reasons: tuple[Reason, ...], until: float | None, what_for: str = "") -> None:
         """A Delayed record: why the message waits, and until when (None: until what it waits for is there)."""
+        self.note(message, RecordType.DELAYED, delayed_reply(reasons, until, self._clock.seconds(), what_for))
+
+    def note(self, message: Message, kind: RecordType, answer: Reply) -> None:
+        """A record about a message that stays as it is."""
         change = Change()
-        now = self._clock.seconds()
-        self._tell(change, RecordType.DELAYED, message, delayed_reply(reasons, until, now, what_for), now)
+        self._tell(change, kind, message, answer, self._clock.seconds())
         if change.records:
             self._spool.must_commit(change)
 

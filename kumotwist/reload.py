@@ -41,7 +41,7 @@ def changed_sections(old: Config, new: Config) -> list[str]:
     return [
         field
         for field in msgspec.structs.asdict(new)
-        if field not in ("files", "doubts") and getattr(old, field) != getattr(new, field)
+        if field not in ("files", "doubts", "own_events") and getattr(old, field) != getattr(new, field)
     ]
 
 

@@ -20,9 +20,11 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from kumotwist.config.faults import ConfigFaults
+from kumotwist.config.keys import KeyEvent
 from kumotwist.config.read import read_config, unanswered
 from kumotwist.config.server import Config, SpoolSettings
 from kumotwist.custody import Custody
+from kumotwist.delivery.broken import BrokenOffers
 from kumotwist.delivery.session import deliver
 from kumotwist.delivery.stop import Stop
 from kumotwist.delivery.tls import Trust
@@ -169,6 +171,7 @@ class Server(Service):
         self.rollup = self._new_rollup(config)
         self.trust = Trust(config.tls.ca_file)
         self.end_of_sessions = Stop()
+        self.broken_offers = BrokenOffers()
         self.directions = Directions(config, policy, lambda: self.rollup.sites)
         self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions, self.throttles, Leases())
         self.scheduler = Scheduler(
@@ -274,6 +277,10 @@ class Server(Service):
         for sequence, (record_type, line) in enumerate(records, first):
             append(sequence, record_type, line)
 
+    def _ask_for_key(self, key: KeyEvent) -> Any:
+        """The octets of a key or certificate that the policy keeps."""
+        return self.directions.policy.first(key.event_name, *key.event_args)
+
     def _open_session(self, supply: ReadyQueue) -> "Deferred[None]":
         session = deliver(
             supply,
@@ -285,6 +292,10 @@ class Server(Service):
             session_id=lambda: str(UUID(int=random.getrandbits(128), version=4)),
             stop=self.end_of_sessions,
             source_unplumbed=self.scheduler.source_missing,
+            broken=self.broken_offers,
+            ask_policy=self._ask_for_key,
+            went_on=self.scheduler.went_on,
+            dropped=self.scheduler.dropped,
         )
         return Deferred.fromCoroutine(session)
 

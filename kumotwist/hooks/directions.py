@@ -122,7 +122,10 @@ class Directions:
         )
 
     def _configured_path(self, domain: str, source: str, destination: Destination) -> PathSettings:
-        return path_settings(self._config.shaping, self._rollup(), domain=domain, source=source, site=destination.site)
+        hosts = tuple(host.name for group in destination.groups for host in group) if destination.is_mx else ()
+        return path_settings(
+            self._config.shaping, self._rollup(), domain=domain, source=source, site=destination.site, mx_hosts=hosts
+        )
 
     def _answer(
         self, event: str, kind: type[Found], otherwise: Callable[[], Found | None], arguments: tuple[Any, ...]

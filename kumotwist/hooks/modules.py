@@ -2,7 +2,8 @@
 Policy files and the modules beside them, imported anew each time: nothing of an earlier loading is seen by a later one.
 
 A policy file becomes a module of a name of its own, which is known to Python for as long as the policy lives.  Modules in its
-directory can be imported while it loads; they win over installed packages, not over Python's own modules and not over ours.
+directory can be imported while it loads, unless a name is that of a module of Python's, of ours, or of a package that is in
+use already: the server must not find a policy's module in place of its own.
 No bytecode is kept: what counts is what the file says now, even if it changed twice within one second.
 """
 

@@ -295,6 +295,18 @@ class Scheduler:
             message.recipients = remaining
             self._requeue(message, told, last, attempt)
 
+    def went_on(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+        """An attempt ended for some, and the session goes on with the others: they are the message's recipients now."""
+        told: Told = [(_RECORD_OF[outcome.verdict], outcome.reply, outcome.recipients) for outcome in outcomes]
+        pool = self._queue(message.queue).pool
+        self._custody.settle(message, told, keep=True, attempt=attempt, egress_pool=pool)
+
+    def dropped(self, message: Message, answer: Reply, delay: float) -> None:
+        """A session got stuck with the message and was ended: it waits, uncounted."""
+        self._custody.note(message, RecordType.DELAYED, answer)
+        message.due = self._clock.seconds() + delay
+        self._park(self._queue(message.queue), message)
+
     def disposed(self, message: Message, attempt: Attempt, verdict: Verdict, answer: Reply) -> None:
         self._with_envelope(message, self._dispose, attempt, verdict, answer)
 

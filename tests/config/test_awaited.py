@@ -67,10 +67,8 @@ class AwaitedTests(ConfigTestCase):
     def test_every_table_of_them_has_its_places_here(self) -> None:
         self.assertEqual(set(AWAITED) - set(PLACES), set())
 
-    def test_of_the_rules_that_kumomta_ships_only_this_is_awaited(self) -> None:
+    def test_the_rules_that_kumomta_ships_load_unchanged(self) -> None:
         if not SHARED.is_dir():
             raise SkipTest("KumoMTA's shaping files are not beside this checkout")
-        awaited = {"provider", "remember_broken_tls"}
         files = [str(SHARED / name) for name in ("policy-extras-shaping.toml", "community-shaping.toml")]
-        said = {fault.split(": ", 1)[1] for fault in self.faults(f"shaping: {{files: {files}}}\n")} if awaited else set()
-        self.assertEqual(said, {f"{name} is not implemented yet" for name in awaited})
+        self.assertGreater(len(self.read(f"shaping: {{files: {files}}}\n").shaping.provider), 10)

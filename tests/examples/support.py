@@ -192,10 +192,7 @@ class ExampleTestCase(PeerTestCase):
 
     def start_both(self, name: str, substitutes: Mapping[str, str] | None = None) -> list[Example]:
         """`NAME.yaml` and `NAME-policy.yaml`; they start at the same time, and end in order."""
-        return self.start_all(name, f"{name}-policy", substitutes=substitutes)
-
-    def start_all(self, *names: str, substitutes: Mapping[str, str] | None = None) -> list[Example]:
-        servers = [self.started(Example(self.place, name, substitutes)) for name in names]
+        servers = [self.started(Example(self.place, form, substitutes)) for form in (name, f"{name}-policy")]
         return [server.listening() for server in servers]
 
     def end(self, servers: list[Example]) -> None:

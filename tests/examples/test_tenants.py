@@ -1,6 +1,9 @@
 """Tenants: accepted or refused, and the pool, address and name that their mail leaves with."""
 
+import signal
+
 from tests.examples.support import IP_1, IP_2, IP_3, ExampleTestCase, Sent, send
+from tests.peers.support import wait_until
 
 NAME_OF = {IP_1: "mta1.examplecorp.com", IP_2: "mta2.examplecorp.com", IP_3: "mta3.examplecorp.com"}
 
@@ -44,6 +47,11 @@ class TenantTests(TenantTestCase):
         for server in servers:
             self.assert_leaves(send(server, X_Tenant="tenant-id-2"), "pool-1", "ip-2", IP_2)
             self.assertEqual([send(server).code, send(server, X_Tenant="mallory").code], [500, 500], server.shown)
+            tenants = server.place / "tenants.json"
+            tenants.write_text(tenants.read_text("utf-8").replace("tenant-id-0", "mallory"), "utf-8")
+            server.signal(signal.SIGHUP)
+            wait_until(lambda: send(server, X_Tenant="mallory").code == 250, f"{server.shown} reads the file anew")  # noqa: B023
+            self.assertEqual(send(server, X_Tenant="tenant-id-0").code, 500, server.shown)
         self.end(servers)
 
     def test_a_tenant_sends_only_for_its_own_domains(self) -> None:

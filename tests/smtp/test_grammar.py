@@ -102,3 +102,24 @@ class ParseTests(SynchronousTestCase):
                 text = repr(found)
                 for bad in ("\\r", "\\n", "\\x00", "\\t"):
                     self.assertNotIn(bad, text)
+
+    @settings(deadline=None, database=None)
+    @given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20), min_size=1, max_size=4))
+    def test_any_text_comes_through_xtext(self, values: list[str]) -> None:
+        words = [b"addr=" + b"".join(_xchar(octet) for octet in value.encode()) for value in values]
+        self.assertEqual(parse_command(b"XCLIENT " + b" ".join(words)), XClient(tuple(("ADDR", value) for value in values)))
+
+    def test_what_is_no_xtext_and_no_mechanism(self) -> None:
+        for line in (
+            b"XCLIENT", b"XCLIENT ADDR", b"XCLIENT ADDR=", b"XCLIENT ADDR=+3", b"XCLIENT ADDR=+0g", b"XCLIENT A-B=1",
+            b"XCLIENT ADDR=\xc3\xbc", b"AUTH", b"AUTH PLAIN a b", b"AUTH PL.AIN", b"AUTH " + b"x" * 21,
+        ):  # fmt: skip
+            self.assertEqual(parse_command(line), BAD_ARGUMENTS, line)
+
+    def test_secrets_are_not_shown(self) -> None:
+        self.assertNotIn("c2VjcmV0", repr(parse_command(b"AUTH PLAIN c2VjcmV0")))
+
+
+def _xchar(octet: int) -> bytes:
+    """RFC 3461 section 4."""
+    return bytes([octet]) if 0x21 <= octet <= 0x7E and octet not in b"+=" else b"+%02X" % octet
