@@ -289,7 +289,7 @@ class Scheduler:
                 remaining += outcome.recipients
                 last = outcome.reply
         if last is None:
-            pool = self._queue(message.queue).pool
+            pool = message.pool or self._queue(message.queue).pool
             self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=pool)
         else:
             message.recipients = remaining
@@ -298,7 +298,7 @@ class Scheduler:
     def went_on(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
         """An attempt ended for some, and the session goes on with the others: they are the message's recipients now."""
         told: Told = [(_RECORD_OF[outcome.verdict], outcome.reply, outcome.recipients) for outcome in outcomes]
-        pool = self._queue(message.queue).pool
+        pool = message.pool or self._queue(message.queue).pool
         self._custody.settle(message, told, keep=True, attempt=attempt, egress_pool=pool)
 
     def dropped(self, message: Message, answer: Reply, delay: float) -> None:
@@ -354,7 +354,7 @@ class Scheduler:
     def _requeued(self, message: Message, before: str, told: Told, last: Reply, attempt: Attempt, refusal: Refusal | None) -> None:
         if refusal is not None:
             told.append((RecordType.BOUNCE, refusal.reply, message.recipients))
-            self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=self._queue(before).pool)
+            self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=message.pool or self._queue(before).pool)
             return
         try:
             message.name_queue()
@@ -368,7 +368,7 @@ class Scheduler:
         attempts = message.attempts
         message.attempts, message.due, message.last_reply = attempts + 1, 0.0, last.single_line
         stored = self._custody.settle(
-            message, told, keep=True, attempt=attempt, egress_pool=self._queue(before).pool, attempts=attempts
+            message, told, keep=True, attempt=attempt, egress_pool=message.pool or self._queue(before).pool, attempts=attempts
         )
         message.queue = moved_to
         stored.addCallback(lambda _: self.admit(message, Reason.LOGGED_TRANSIENT_FAILURE))
@@ -386,19 +386,21 @@ class Scheduler:
         decision = after_failure(queue.settings, message, self._clock.seconds(), self._draw())
         if isinstance(decision, Expired):
             told.append((RecordType.EXPIRATION, decision.reply, message.recipients))
-            self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=queue.pool)
+            self._custody.settle(message, told, keep=False, attempt=attempt, egress_pool=message.pool or queue.pool)
             return
         message.attempts = before + 1
         message.due = decision.due
         message.last_reply = last.single_line
-        stored = self._custody.settle(message, told, keep=True, attempt=attempt, egress_pool=queue.pool, attempts=before)
+        stored = self._custody.settle(
+            message, told, keep=True, attempt=attempt, egress_pool=message.pool or queue.pool, attempts=before
+        )
         # Only now, so that reading the message back cannot find what it was before this attempt.
         stored.addCallback(lambda _: self.admit(message, Reason.LOGGED_TRANSIENT_FAILURE))
         stored.addErrback(self._report, "putting a message back into its queue")
 
     def _expire(self, message: Message, expired: Expired) -> None:
         self._promotion.forget(message)
-        pool = self._queue(message.queue).pool
+        pool = message.pool or self._queue(message.queue).pool
         told = [(RecordType.EXPIRATION, expired.reply, message.recipients)]
         self._custody.settle(message, told, keep=False, egress_pool=pool, site="localhost")
 

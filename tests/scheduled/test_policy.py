@@ -188,6 +188,9 @@ class PolicyTests(SynchronousTestCase):
         self.house.take(egress_pool="mine")
         self.house.take()
         self.assertEqual((self.house.queue_of("ours").size, self.house.queue_of("unspecified").size), (1, 1))
+        for session in self.house.sessions:
+            session.drain()
+        self.assertEqual({one["egress_pool"] for one in self.house.records("Delivery")}, {"mine", "unspecified"})
 
     def test_a_message_with_a_pool_that_nobody_knows_holds_up_only_itself(self) -> None:
         self.house.take(egress_pool="nowhere")
