@@ -4,10 +4,9 @@ What is said before the first message: the greeting, EHLO, STARTTLS and EHLO aga
 Nothing here judges a message: a host that will not do is a reason to try the next one.
 """
 
-from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from kumotwist.config.egress import EnableTls, PathSettings
+from kumotwist.config.egress import PathSettings
 from kumotwist.delivery.broken import Offer
 from kumotwist.delivery.judge import judge
 from kumotwist.delivery.keys import KeyUnavailable, read_key
@@ -19,23 +18,17 @@ from kumotwist.delivery.tls import (
     TlsUnusable,
     WrongCertificate,
     in_words,
+    peer_chain,
     tls_facts,
     tls_parameters,
     verify_host,
 )
-from kumotwist.delivery.tls_policy import TlsChoice, tls_choice
+from kumotwist.delivery.tls_policy import Agreed, Terms, TlsChoice, tls_choice
+from kumotwist.delivery.tlsa import vouched_for
 from kumotwist.delivery.wire import ClientWire, ConnectionEnded, WireBroken
 from kumotwist.egress.path import EgressPath
-from kumotwist.mail.disposition import TlsFacts
 from kumotwist.mail.reply import Reply
 from kumotwist.smtp.client_session import PeerBrokeProtocol, Stage, read_capabilities
-
-
-class Agreed(Struct, frozen=True):
-    """How the connection is protected.  verified: the certificate is the host's, by somebody whom we trust."""
-
-    tls: TlsFacts | None = None
-    verified: bool = False
 
 
 class Refused(Exception):
@@ -50,9 +43,9 @@ class TlsFailed(Exception):
         self.handshake = handshake
 
 
-async def greet(wire: ClientWire, path: EgressPath, address: Address, means: Means, mode: EnableTls) -> Agreed:
+async def greet(wire: ClientWire, path: EgressPath, address: Address, means: Means, terms: Terms) -> Agreed:
     """
-    The dialogue up to the first MAIL.  mode: what holds for encryption.
+    The dialogue up to the first MAIL.  terms: what holds for encryption.
 
     Raises Refused, TlsFailed, WireBroken, PeerBrokeProtocol.
     """
@@ -62,14 +55,15 @@ async def greet(wire: ClientWire, path: EgressPath, address: Address, means: Mea
     await _hoped_for(wire.replies(), Stage.BANNER)
     session.capabilities = read_capabilities(await _hoped_for(wire.exchange(say_hello(name)), Stage.EHLO))
     broken = address.in_clear or means.broken.holds(path.name, Offer.STARTTLS, means.reactor.seconds())
-    choice = tls_choice(mode, offered=session.capabilities.starttls, broken=broken)
+    choice = tls_choice(terms.mode, offered=session.capabilities.starttls, broken=broken)
     if choice is TlsChoice.REFUSE:
-        raise Refused(f"tls policy is {mode.value} but STARTTLS is not advertised by {address}")
+        raise Refused(f"tls policy is {terms.mode.value} but STARTTLS is not advertised by {address}")
     agreed = Agreed()
     if choice is not TlsChoice.PLAIN:
         await _hoped_for(wire.exchange(session.starttls()), Stage.STARTTLS)
-        context = await _encrypt(wire, address, settings, means, verify=choice is TlsChoice.VERIFIED)
-        agreed = Agreed(tls_facts(wire.transport.getHandle()), choice is TlsChoice.VERIFIED)
+        verify = choice is TlsChoice.VERIFIED and not terms.tlsa
+        context = await _encrypt(wire, address, settings, means, terms, verify=verify)
+        agreed = Agreed(tls=tls_facts(wire.transport.getHandle()), verified=verify, vouched_for=bool(terms.tlsa))
         try:
             session.capabilities = read_capabilities(await _hoped_for(wire.exchange(say_hello(name)), Stage.EHLO))
         except (Refused, WireBroken, PeerBrokeProtocol) as fault:
@@ -88,8 +82,11 @@ async def _hoped_for(coming: "Deferred[list[Reply]]", stage: Stage) -> Reply:
     return answer
 
 
-async def _encrypt(wire: ClientWire, address: Address, settings: PathSettings, means: Means, *, verify: bool) -> TlsContext:
-    host = address.name.removesuffix(".")
+async def _encrypt(
+    wire: ClientWire, address: Address, settings: PathSettings, means: Means, terms: Terms, *, verify: bool
+) -> TlsContext:
+    """verify: by whom we trust; else TLSA records count, where there are any."""
+    host = address.host
     failed = f"TLS handshake with {address} failed"
     now = means.reactor.seconds()
     try:
@@ -104,6 +101,8 @@ async def _encrypt(wire: ClientWire, address: Address, settings: PathSettings, m
     try:
         if verify:
             verify_host(wire.transport.getHandle(), host)
+        elif terms.tlsa and not vouched_for(terms.tlsa, peer_chain(wire.transport.getHandle()), terms.names):
+            raise WrongCertificate(f"no TLSA record of {host} means its certificate")
     except WrongCertificate as fault:
         raise TlsFailed(f"{failed}: {fault}", handshake=True) from None
     return context
@@ -113,7 +112,8 @@ async def _log_in(wire: ClientWire, settings: PathSettings, means: Means, agreed
     """AUTH PLAIN, where the connection is fit for a password."""
     if agreed.tls is None and not settings.allow_smtp_auth_plain_without_tls:
         raise Refused("AUTH PLAIN is required, but the connection is not encrypted")
-    if agreed.tls is not None and not agreed.verified and not settings.allow_smtp_auth_plain_without_valid_certificate:
+    good = agreed.verified or agreed.vouched_for
+    if agreed.tls is not None and not good and not settings.allow_smtp_auth_plain_without_valid_certificate:
         raise Refused("AUTH PLAIN is required, but the certificate is not verified")
     if "PLAIN" not in wire.session.capabilities.auth:
         raise Refused("AUTH PLAIN is required, but not advertised")

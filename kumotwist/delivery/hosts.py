@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 
-from kumotwist.config.egress import EnableTls, ReconnectStrategy
+from kumotwist.config.egress import ReconnectStrategy
 from kumotwist.delivery.opening import HostFailed, summary
 from kumotwist.delivery.plan import Address
 from kumotwist.mail.reply import INTERNAL, Reply
@@ -12,10 +12,11 @@ from kumotwist.mail.reply import INTERNAL, Reply
 class Hosts:
     """A plan while it is used up.  Empty: no address is left to try."""
 
-    __slots__ = ("_addresses", "_failures", "_strategy")
+    __slots__ = ("_addresses", "_failures", "_plan", "_strategy")
 
     def __init__(self, strategy: ReconnectStrategy) -> None:
         self._strategy = strategy
+        self._plan: tuple[Address, ...] = ()
         self._addresses: deque[Address] = deque()
         self._failures: list[HostFailed] = []
 
@@ -23,7 +24,12 @@ class Hosts:
         return len(self._addresses)
 
     def plan(self, addresses: Iterable[Address]) -> None:
-        self._addresses.extend(addresses)
+        self._plan = tuple(addresses)
+        self.renew()
+
+    def renew(self) -> None:
+        """All of the plan may be tried again."""
+        self._addresses = deque(self._plan)
 
     def next(self) -> Address:
         """Raises IndexError where none is left."""
@@ -55,7 +61,7 @@ class Hosts:
         """Whether a message that one host did not take may be tried with another at once."""
         return bool(self._addresses) and self._strategy is not ReconnectStrategy.TERMINATE_SESSION
 
-    def in_vain(self, mode: EnableTls) -> Reply:
-        """What a message is told that no host took a connection for.  mode: what held for encryption."""
+    def in_vain(self) -> Reply:
+        """What a message is told that no host took a connection for."""
         reasons = ", ".join(str(failure) for failure in self._failures)
-        return Reply(400, None, f"{INTERNAL}failed to connect to any candidate hosts: {summary(self._failures, mode)}{reasons}")
+        return Reply(400, None, f"{INTERNAL}failed to connect to any candidate hosts: {summary(self._failures)}{reasons}")

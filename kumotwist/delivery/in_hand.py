@@ -4,11 +4,15 @@ The message that a session has in hand, at most one: taken from the supply, answ
 Whatever the session does or suffers ends here in `settle` (it was tried) or `give_back` (it was not).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 
 from kumotwist.delivery.means import Means
 from kumotwist.delivery.opening import protocol_of
 from kumotwist.delivery.sending import Sending
+from kumotwist.delivery.stop import Stopped
 from kumotwist.delivery.supply import Supply
 from kumotwist.egress.path import EgressPath
 from kumotwist.mail.disposition import Attempt, Outcome, Verdict
@@ -17,6 +21,8 @@ from kumotwist.mail.reason import Reason
 from kumotwist.mail.reply import INTERNAL, Reply
 
 UNREADABLE_REST = 60.0  # seconds that a message waits whose envelope the spool cannot read just now
+Wait = Callable[["Deferred[bytes]"], Awaitable[bytes]]
+
 DROPPED_REST = 60.0  # seconds that a message waits, at most, whose session was stuck
 
 
@@ -24,10 +30,13 @@ class InHand:
     """
     message: None while there is none.  sending: of that message, while it is sent.
 
-    told: an attempt of this message in this session was told of already, and it goes on with another host.
+    owed: the message was refused a connection, or an attempt at it was told of, so that it is no longer as if nothing had
+    happened: if no other host takes it, that is an attempt.
     """
 
-    __slots__ = ("_means", "_path", "_supply", "message", "sending", "told")
+    log = Logger()
+
+    __slots__ = ("_means", "_path", "_supply", "message", "owed", "sending")
 
     def __init__(self, supply: Supply, path: EgressPath, means: Means) -> None:
         self._supply = supply
@@ -35,17 +44,17 @@ class InHand:
         self._means = means
         self.message: Message | None = None
         self.sending: Sending | None = None
-        self.told = False
+        self.owed = False
 
     def take(self) -> bool:
         """The next message, if there is one."""
         self.message = message = self._supply.next_message()
-        self.told = False
+        self.owed = False
         return message is not None
 
     def hold(self, message: Message | None) -> None:
         self.message = message
-        self.told = False
+        self.owed = False
 
     # Tried.
 
@@ -66,14 +75,33 @@ class InHand:
         put_off = [outcome.recipients for outcome in outcomes if outcome.verdict is Verdict.POSTPONED]
         message.recipients = tuple(recipient for group in put_off for recipient in group)
         self.sending = None
-        self.told = True
+        self.owed = True
         tell(message, attempt, outcomes)
         return True
 
-    def settle_unsent(self, verdict: Verdict, answer: Reply, attempt: Attempt) -> None:
-        """The message gets this outcome although no host saw it; its envelope is here."""
-        if self.message is not None:
-            self.settle(attempt, (Outcome(verdict, self.message.recipients, answer),))
+    async def settle_unsent(self, verdict: Verdict, answer: Reply, attempt: Attempt, wait: Wait) -> None:
+        """The message gets this outcome although no host saw it."""
+        message = self.message
+        if message is not None and (message.envelope_loaded or await self.read(message, wait, attempt) is not None):
+            self.settle(attempt, (Outcome(verdict, message.recipients, answer),))
+
+    async def read(self, message: Message, wait: Wait, attempt: Attempt) -> bytes | None:
+        """
+        The content, and with it the envelope; None: it cannot be had, and the message is answered for.
+
+        wait: waits as long as the session may.  attempt: what is told of it if it fails.
+        """
+        try:
+            content = self._supply.content(message)
+            if isinstance(content, bytes):
+                return content
+            return await wait(content)
+        except (CancelledError, Stopped):
+            raise
+        except Exception as fault:  # noqa: BLE001 whatever storage fails with costs this message an attempt, and nothing else
+            self.log.failure("{path}: content of {message} cannot be read", path=self._path.name, message=message.id)
+            self.answer_for_bug(fault, attempt)
+            return None
 
     def answer_for_bug(self, fault: Exception, attempt: Attempt) -> None:
         """Something of ours failed with a message in hand.  Without its envelope nothing can be said of its recipients."""
@@ -85,7 +113,7 @@ class InHand:
             return
         answer = Reply(400, None, f"{INTERNAL}error in deliver_message: {type(fault).__name__}: {fault}")
         if sending is None:
-            self.settle_unsent(Verdict.POSTPONED, answer, attempt)
+            self.settle(attempt, (Outcome(Verdict.POSTPONED, message.recipients, answer),))
         else:
             sending.cut_short(Verdict.POSTPONED, answer)
             self.settle(attempt, sending.outcomes)

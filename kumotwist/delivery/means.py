@@ -1,13 +1,17 @@
 """What delivery sessions work with, beside their supply: the world around them, and whom they tell."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
+from twisted.internet.defer import Deferred
 
 from kumotwist.delivery.broken import BrokenOffers
+from kumotwist.delivery.dnssec import Found
 from kumotwist.delivery.keys import AskPolicy
 from kumotwist.delivery.plan import Resolver
 from kumotwist.delivery.stop import Stop
+from kumotwist.delivery.sts_policy import StsPolicy
 from kumotwist.delivery.tls import Trust
 from kumotwist.delivery.wire import Reactor
 from kumotwist.mail.disposition import Attempt, Outcome
@@ -16,6 +20,20 @@ from kumotwist.mail.reply import Reply
 
 WentOn = Callable[[Message, Attempt, Sequence[Outcome]], None]
 Dropped = Callable[[Message, Reply, float], None]
+
+
+class Policies(Protocol):
+    """Where MTA-STS policies come from."""
+
+    def policy(self, domain: str) -> "StsPolicy | Deferred[StsPolicy | None] | None":
+        """What a domain publishes.  Fails with LookupFailed where that cannot be known now."""
+
+
+class Secured(Protocol):
+    """Where records come from of which it is known whether they are authentic."""
+
+    def find(self, name: str, kind: str) -> "Deferred[Found]":
+        """kind: `TLSA`, `MX` …  Fails with LookupFailed where they cannot be known now."""
 
 
 class Means(Struct, frozen=True, kw_only=True):
@@ -29,6 +47,8 @@ class Means(Struct, frozen=True, kw_only=True):
     session_id: Callable[[], str]
     stop: Stop
     broken: BrokenOffers
+    policies: Policies | None = None
+    secured: Secured | None = None
     ask_policy: AskPolicy | None = None
     source_unplumbed: Callable[[str], None] | None = None
     proxy_unhealthy: Callable[[str], None] | None = None

@@ -4,15 +4,20 @@ import errno
 from collections.abc import Sequence
 from enum import Enum
 
+from msgspec.structs import replace
 from twisted.internet.address import IPv6Address
 
-from kumotwist.config.egress import EnableTls, PathSettings
+from kumotwist.config.egress import EgressSource, EnableTls, PathSettings
 from kumotwist.delivery.broken import Offer
-from kumotwist.delivery.greeting import Agreed, Refused, TlsFailed, greet
+from kumotwist.delivery.dane import tlsa_of
+from kumotwist.delivery.greeting import Refused, TlsFailed, greet
 from kumotwist.delivery.means import Means
 from kumotwist.delivery.plan import Address
-from kumotwist.delivery.proxy import ProxyFailed, connect_through, proxy_of
+from kumotwist.delivery.proxy import ProxyFailed, Unplumbed, connect_through, proxy_of
+from kumotwist.delivery.sts_policy import allows
+from kumotwist.delivery.tls_policy import Agreed, Demand, Terms, terms_of
 from kumotwist.delivery.wire import ClientWire, ConnectFailed, WireBroken, connect
+from kumotwist.dns.answers import LookupFailed
 from kumotwist.egress.path import EgressPath
 from kumotwist.mail.disposition import Attempt, SourceAddress
 from kumotwist.smtp.client_session import PeerBrokeProtocol, Stage
@@ -30,11 +35,12 @@ class Why(Enum):
 
 
 class HostFailed(Exception):
-    """This host will not do; the argument says why."""
+    """This host will not do; the argument says why.  mode: what held for encryption there, where that matters."""
 
-    def __init__(self, text: str, why: Why | None = None) -> None:
+    def __init__(self, text: str, why: Why | None = None, mode: EnableTls = EnableTls.REQUIRED) -> None:
         super().__init__(text)
         self.why = why
+        self.mode = mode
 
 
 class SourceUnplumbed(Exception):
@@ -45,14 +51,24 @@ class Connection:
     """
     A connection that is ready for mail, and what its records say of it.
 
-    used: transactions begun.  rset_due: the last one was left unfinished.  pipelining, chunking: offered, allowed, and not
-    known to be broken.  verified: its certificate is the host's.
+    demand: what it was made for.  agreed: how it is protected.  used: transactions begun.  rset_due: the last one was left
+    unfinished.  pipelining, chunking: offered, allowed, and not known to be broken.
     """
 
-    __slots__ = ("address", "attempt", "chunking", "lmtp", "pipelining", "rset_due", "session", "used", "verified", "wire")
+    __slots__ = (
+        "address", "agreed", "attempt", "chunking", "demand", "lmtp", "pipelining", "rset_due", "session", "used", "wire",
+    )  # fmt: skip
 
     def __init__(
-        self, wire: ClientWire, address: Address, attempt: Attempt, settings: PathSettings, *, chunking: bool, verified: bool
+        self,
+        wire: ClientWire,
+        address: Address,
+        attempt: Attempt,
+        settings: PathSettings,
+        *,
+        chunking: bool,
+        demand: Demand,
+        agreed: Agreed,
     ) -> None:
         """chunking: it may be used where it is offered."""
         offered = wire.session.capabilities
@@ -63,7 +79,8 @@ class Connection:
         self.lmtp = settings.use_lmtp
         self.pipelining = offered.pipelining and settings.enable_pipelining
         self.chunking = offered.chunking and chunking and not self.lmtp
-        self.verified = verified
+        self.demand = demand
+        self.agreed = agreed
         self.used = 0
         self.rset_due = False
 
@@ -87,22 +104,23 @@ def patience_of(settings: PathSettings) -> tuple[float, ...]:
 
 
 async def open_connection(
-    wire: ClientWire, path: EgressPath, address: Address, means: Means, session_id: str, mode: EnableTls
+    wire: ClientWire, path: EgressPath, address: Address, means: Means, session_id: str, demand: Demand
 ) -> Connection:
     """
-    Connect and greet.  wire: a new one.  mode: what holds for encryption.
+    Connect and greet.  wire: a new one.  demand: what the first message needs.
 
     Raises HostFailed, or SourceUnplumbed where no host could be reached from this source.
     """
     ready = False
+    terms, dane = await _terms(address, means, demand)
     try:
         source = await _connect(wire, path, address, means)
-        agreed = await greet(wire, path, address, means, mode)
+        agreed = replace(await greet(wire, path, address, means, terms), dane=dane)
         ready = True
     except (WireBroken, PeerBrokeProtocol) as fault:
         raise HostFailed(f"{address}: {fault}") from None
     except TlsFailed as fault:
-        raise HostFailed(str(fault), Why.HANDSHAKE if fault.handshake else Why.GREETING) from None
+        raise HostFailed(str(fault), Why.HANDSHAKE if fault.handshake else Why.GREETING, terms.mode) from None
     except Refused as refused:
         await wire.part()
         raise HostFailed(f"{address}: {refused}") from None
@@ -111,29 +129,49 @@ async def open_connection(
             wire.abort()
     chunking = not means.broken.holds(path.name, Offer.CHUNKING, means.reactor.seconds())
     attempt = _attempt(path, address, source, agreed, session_id)
-    return Connection(wire, address, attempt, path.settings, chunking=chunking, verified=agreed.verified)
+    return Connection(wire, address, attempt, path.settings, chunking=chunking, demand=demand, agreed=agreed)
+
+
+async def _terms(address: Address, means: Means, demand: Demand) -> tuple[Terms, bool]:
+    """What holds for encryption with this host; and whether its TLSA records were heeded.  Raises HostFailed."""
+    host = address.host
+    if not allows(demand.policy, host):
+        named = ", ".join(demand.policy.hosts[:8]) if demand.policy is not None else ""
+        raise HostFailed(f"{address}: the MTA-STS policy of {demand.domain} names other hosts: {named}")
+    if demand.secure_hosts is None or means.secured is None:
+        return Terms(mode=demand.mode), False
+    if host not in demand.secure_hosts:
+        raise HostFailed(f"{address}: the secure MX of {demand.domain} does not name it")
+    try:
+        tlsa = await tlsa_of(means.secured.find, host, address)
+    except LookupFailed as fault:
+        raise HostFailed(f"{address}: whether it has TLSA records is not known: {fault}") from None
+    return replace(terms_of(demand, tlsa), names=(host, demand.domain)), True
 
 
 async def _connect(wire: ClientWire, path: EgressPath, address: Address, means: Means) -> SourceAddress:
     """Make the connection; what it comes from, as records name it."""
     source, timeout = path.source, path.settings.connect_timeout
     proxy = proxy_of(source)
-    if proxy is not None:
-        try:
-            return await connect_through(proxy, wire, address, source.source_address, timeout, means)
-        except ProxyFailed as fault:
-            why = None
-            if fault.unhealthy:
-                why = Why.PROXY_SOURCE if fault.cannot_bind else Why.PROXY
-            raise HostFailed(f"connect to {address}: {fault}", why) from None
     try:
+        if proxy is not None:
+            return await connect_through(proxy, wire, address, source.source_address, timeout, means)
         await connect(means.reactor, wire, address.ip, address.port, source.source_address, timeout)
+    except Unplumbed:
+        raise _unplumbed(source) from None
+    except ProxyFailed as fault:
+        why = Why.PROXY_SOURCE if fault.cannot_bind else Why.PROXY
+        raise HostFailed(f"connect to {address}: {fault}", why if fault.unhealthy else None) from None
     except ConnectFailed as fault:
         if fault.bind_errno == errno.EADDRNOTAVAIL:
-            raise SourceUnplumbed(f"{source.source_address} is not an address of this machine") from None
+            raise _unplumbed(source) from None
         raise HostFailed(f"connect to {address}: {fault}") from None
     host = wire.transport.getHost()
     return SourceAddress(f"[{host.host}]:{host.port}" if isinstance(host, IPv6Address) else f"{host.host}:{host.port}")
+
+
+def _unplumbed(source: EgressSource) -> SourceUnplumbed:
+    return SourceUnplumbed(f"{source.source_address} is not an address of this machine")
 
 
 def _attempt(path: EgressPath, address: Address, source: SourceAddress, agreed: Agreed, session_id: str) -> Attempt:
@@ -155,16 +193,13 @@ def protocol_of(settings: PathSettings) -> str:
 
 # What is the matter, where every host failed for the same reason: it is then hardly the hosts'.
 _SUMMARIES = {
-    Why.HANDSHAKE: "every host that was tried failed at the TLS handshake, which `enable_tls=Disabled` would avoid: ",
     Why.PROXY: "no connection to the proxy came about: ",
     Why.PROXY_SOURCE: "the proxy cannot send from the address that the source names: ",
 }
 
 
-def summary(failures: Sequence[HostFailed], mode: EnableTls) -> str:
-    """What begins the list of the failures, if they have all one cause; mode: what held for encryption."""
+def summary(failures: Sequence[HostFailed]) -> str:
+    """What begins the list of the failures, if they have all one cause."""
     causes = {failure.why for failure in failures}
     why = causes.pop() if len(causes) == 1 else None
-    if why is Why.HANDSHAKE and mode is not EnableTls.OPPORTUNISTIC_INSECURE:
-        return ""  # there somebody wants to have handshakes, and valid certificates
     return _SUMMARIES.get(why, "") if why is not None else ""

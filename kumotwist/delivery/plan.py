@@ -52,6 +52,11 @@ class Address(Struct, frozen=True, kw_only=True):
         return f"{self.name}/{self.ip_port}"
 
     @property
+    def host(self) -> str:
+        """The name without the dot at its end, as certificates have it."""
+        return self.name.removesuffix(".")
+
+    @property
     def ip_port(self) -> str:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 

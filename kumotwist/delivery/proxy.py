@@ -5,6 +5,7 @@ All of it happens before the first octet of SMTP: the wire takes over a connecti
 any more.
 """
 
+import errno
 from enum import Enum
 from ipaddress import ip_address
 from typing import Any, cast
@@ -44,6 +45,10 @@ class Proxy(Struct, frozen=True, kw_only=True):
     source_address: str
     username: str | None = None
     password: KeySource | None = None
+
+
+class Unplumbed(Exception):
+    """The address that we would speak to the proxy from is not on this machine."""
 
 
 class ProxyFailed(Exception):
@@ -164,7 +169,7 @@ async def connect_through(
     Connect the wire to an address of the family of the proxy's own, all within `timeout` seconds.
 
     source_address: ours, towards the proxy.
-    Returns where the connection leaves from.  Raises ProxyFailed.
+    Returns where the connection leaves from.  Raises ProxyFailed, or Unplumbed.
     """
     ends = means.reactor.seconds() + timeout
     try:
@@ -206,6 +211,8 @@ async def _reach(proxy: Proxy, wire: ClientWire, source_address: str | None, end
         try:
             return await connect(means.reactor, _Tunnel(wire), ip, int(port), source_address, left)
         except ConnectFailed as fault:
+            if fault.bind_errno == errno.EADDRNOTAVAIL:
+                raise Unplumbed from None
             failures.append(f"{join_port(ip, int(port))}: {fault}")
     why = ", ".join(failures) or "it has no address that can be used"
     raise ProxyFailed(f"proxy {proxy.server} cannot be reached: {why}", unhealthy=True)

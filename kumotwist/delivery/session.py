@@ -12,13 +12,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from kumotwist.config.egress import PathSettings
-from kumotwist.config.fields import format_duration
 from kumotwist.delivery.broken import BrokenOffers, Offer
+from kumotwist.delivery.demands import Demands, DemandUnknown
 from kumotwist.delivery.hosts import Hosts
 from kumotwist.delivery.in_hand import InHand
 from kumotwist.delivery.keys import AskPolicy
-from kumotwist.delivery.means import Dropped, Means, WentOn
+from kumotwist.delivery.means import Dropped, Means, Policies, Secured, WentOn
 from kumotwist.delivery.opening import (
     Connection,
     HostFailed,
@@ -30,16 +29,16 @@ from kumotwist.delivery.opening import (
 from kumotwist.delivery.plan import Address, Hopeless, Resolver, in_clear, make_plan
 from kumotwist.delivery.proxy import sends_from
 from kumotwist.delivery.sending import Sending
-from kumotwist.delivery.stop import Stop
+from kumotwist.delivery.stop import Stop, Stopped, shutdown_grace
 from kumotwist.delivery.supply import Supply
 from kumotwist.delivery.tls import Trust
-from kumotwist.delivery.tls_policy import broken_tls_remembered, clear_after_failure
-from kumotwist.delivery.watchdog import UNTROUBLED, Phase, Watchdog, watchdog_patience
+from kumotwist.delivery.tls_policy import broken_tls_remembered, clear_after_failure, fits
+from kumotwist.delivery.watchdog import UNTROUBLED, Phase, Watchdog, stuck_reply, watchdog_patience
 from kumotwist.delivery.wire import ClientWire, Reactor, ShutDown
 from kumotwist.mail.disposition import Attempt, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
-from kumotwist.mail.reply import EnhancedCode, Reply
+from kumotwist.mail.reply import INTERNAL, EnhancedCode, Reply
 from kumotwist.smtp.client_session import ClientSession
 
 T = TypeVar("T")
@@ -47,7 +46,7 @@ T = TypeVar("T")
 UNPLUMBED_REST = 30.0  # seconds that a message waits where nobody asked to be told of a source without its address
 CHUNKING_REST = 3600.0  # seconds for which a site that could not do BDAT gets DATA
 
-_STUCK = EnhancedCode(4, 4, 1)
+_NOT_KNOWN = EnhancedCode(4, 4, 4)
 _REASONS = {
     Phase.CONNECTION_RATE_THROTTLED: Reason.CONNECTION_RATE_THROTTLE,
     Phase.MESSAGE_RATE_THROTTLED: Reason.MESSAGE_RATE_THROTTLE,
@@ -65,6 +64,8 @@ async def deliver(
     session_id: Callable[[], str],
     stop: Stop,
     broken: BrokenOffers | None = None,
+    policies: Policies | None = None,
+    secured: Secured | None = None,
     ask_policy: AskPolicy | None = None,
     source_unplumbed: Callable[[str], None] | None = None,
     proxy_unhealthy: Callable[[str], None] | None = None,
@@ -76,8 +77,9 @@ async def deliver(
 
     hostname: for EHLO, where neither path nor source names something else.  draw: uniform in [0, 1).
     session_id: makes a new one for each connection.  broken: what sites offer and cannot do; one for all sessions.
-    ask_policy: answers for keys that the policy has.  source_unplumbed: told the source whose address is not on this
-    machine.  proxy_unhealthy: told the source whose proxy does not do its part.
+    policies, secured: MTA-STS and DANE, for paths that want them.  ask_policy: answers for keys that the policy has.
+    source_unplumbed: told the source whose address is not on this machine.  proxy_unhealthy: told the source whose proxy
+    does not do its part.
     went_on: told of an attempt after which the message, with the recipients that are left in it, is tried with the next
     host at once, uncounted; without it no message is (`try_next_host_on_transport_error`).
     dropped: gets the message of a session that was stuck, why, and the seconds it is to wait; else it is given back.
@@ -95,6 +97,8 @@ async def deliver(
         session_id=session_id,
         stop=stop,
         broken=broken or BrokenOffers(),
+        policies=policies,
+        secured=secured,
         ask_policy=ask_policy,
         source_unplumbed=source_unplumbed,
         proxy_unhealthy=proxy_unhealthy,
@@ -102,10 +106,6 @@ async def deliver(
         dropped=dropped,
     )
     await _Session(supply, means).live()
-
-
-class _Stopped(Exception):
-    """We are to stop, and were about to wait for something, or waiting, that does not matter any more."""
 
 
 class _Session:
@@ -120,6 +120,8 @@ class _Session:
         self._settings = self._path.settings
         self._hand = InHand(supply, self._path, means)
         self._hosts = Hosts(self._settings.reconnect_strategy)
+        self._demands = Demands(self._path, means)
+        self._demand = self._demands.usual  # of the message in hand
         self._connection: Connection | None = None
         self._tried = 0  # messages, by this session
         self._nowhere = False  # there is no source, or no plan, to connect with
@@ -156,13 +158,16 @@ class _Session:
                 return
             allowed = False
             while hand.message is not None:
+                if self._demands.differ and not self._knows_demand(hand.message) and not await self._learn_demand():
+                    await self._take_next()
+                    continue
                 if not await self._connected() or not (allowed or await self._may_send()):
                     break
                 allowed = not await self._send()  # not sent: the kept connection was dead, and the next one is for this message
                 if hand.message is None:
                     await self._take_next()
             await self._part()
-        except _Stopped:
+        except Stopped:
             hand.give_back(Reason.DISPATCHER_DROP)
             await self._part()
         except CancelledError:
@@ -190,16 +195,42 @@ class _Session:
         if not isinstance(plan, Hopeless):
             self._hosts.plan(plan)
             return True
-        await self._settle_unsent(plan.verdict, plan.reply, Attempt(site=self._path.name, egress_source=self._path.source.name))
+        await self._hand.settle_unsent(
+            plan.verdict, plan.reply, Attempt(site=self._path.name, egress_source=self._path.source.name), self._wait
+        )
         self._supply.dispose_all(plan.verdict, plan.reply, plan.reason)
+        return False
+
+    def _knows_demand(self, message: Message) -> bool:
+        """Whether it is known already what the message in hand needs of a connection."""
+        if (known := self._demands.known(message)) is None:
+            return False
+        self._demand = known
+        return True
+
+    async def _learn_demand(self) -> bool:
+        """What the message in hand needs of a connection; messages of which that is not known are answered for."""
+        while (message := self._hand.message) is not None:
+            try:
+                self._demand = await self._wait(Deferred.fromCoroutine(self._demands.learn(message)))
+                return True
+            except DemandUnknown as fault:
+                answer = Reply(451, _NOT_KNOWN, f"{INTERNAL}{fault}")
+                await self._hand.settle_unsent(Verdict.POSTPONED, answer, self._hand.no_attempt, self._wait)
+            if self._means.stop.given or not self._hand.take():
+                break
         return False
 
     async def _connected(self) -> bool:
         """Keep the connection if it is fit for another transaction, else make one to the next address that will do."""
-        if self._connection is not None:
-            if self._connection.wire.check():
+        connection = self._connection
+        if connection is not None:
+            if not connection.wire.check():
+                self._lose()
+            elif connection.demand is self._demand or fits(self._demand, connection.address.host, connection.agreed):
                 return True
-            self._lose()
+            else:
+                await self._start_anew(connection)
         while self._hosts:
             address = self._hosts.next()
             if (source_address := self._of_other_family(address)) is not None:
@@ -212,6 +243,13 @@ class _Session:
                 return False
         await self._give_up_hosts()
         return False
+
+    async def _start_anew(self, connection: Connection) -> None:
+        """The message needs a better connection than this one: all hosts may have one, this one too."""
+        self._connection = None
+        self._hosts.renew()
+        self._hand.owed = True
+        await connection.wire.part()
 
     def _of_other_family(self, address: Address) -> str | None:
         """The address that we send from, if nothing of this family can be reached from there."""
@@ -234,7 +272,7 @@ class _Session:
         self._phase = Phase.ATTEMPTING_CONNECTION
         self._wire = wire = ClientWire(means.reactor, ClientSession(), patience_of(self._settings))
         self._session_id = means.session_id()
-        opening = open_connection(wire, self._path, address, means, self._session_id, self._settings.enable_tls)
+        opening = open_connection(wire, self._path, address, means, self._session_id, self._demand)
         try:
             self._connection = await self._wait(Deferred.fromCoroutine(opening))
         except SourceUnplumbed as fault:
@@ -252,11 +290,11 @@ class _Session:
     def _learn(self, fault: HostFailed, address: Address) -> None:
         """What a failed host means for this one and the others."""
         means, settings = self._means, self._settings
-        mode = settings.enable_tls
         if fault.why in (Why.HANDSHAKE, Why.GREETING):
-            if (remembered := broken_tls_remembered(mode, settings)) > 0.0:
+            if (remembered := broken_tls_remembered(fault.mode, settings)) > 0.0:
                 means.broken.note(self._path.name, Offer.STARTTLS, means.reactor.seconds() + remembered)
-            if clear_after_failure(mode, settings, handshake=fault.why is Why.HANDSHAKE):
+            handshake = fault.why is Why.HANDSHAKE
+            if clear_after_failure(fault.mode, settings, handshake=handshake) and not address.in_clear:
                 # On a new connection: what two ends that disagree on TLS make of further bytes on the old one is
                 # anybody's guess (the model goes on there).
                 self._hosts.again(in_clear(address))
@@ -278,11 +316,13 @@ class _Session:
 
     async def _give_up_hosts(self) -> None:
         """There is no further address.  Where something was sent, that is only the end of this session's plan."""
-        if self._tried and not self._hand.told:
+        usual = self._demand is self._demands.usual  # else it is its domain that finds no host good enough
+        if self._tried and usual and not self._hand.owed:
             self._hand.give_back(Reason.PEER_CLOSED_CONNECTION)
             return
-        await self._settle_unsent(Verdict.POSTPONED, self._hosts.in_vain(self._settings.enable_tls), self._hand.no_attempt)
-        if not self._tried:
+        answer = self._hosts.in_vain()
+        await self._hand.settle_unsent(Verdict.POSTPONED, answer, self._hand.no_attempt, self._wait)
+        if usual and not self._tried:
             self._supply.connection_failed()
 
     async def _may_send(self) -> bool:
@@ -291,7 +331,7 @@ class _Session:
     async def _throttle(self, spend: Callable[[], float], phase: Phase) -> bool:
         """Wait here, message in hand, for a limit that frees soon; else everything on this path waits where it came from."""
         if self._means.stop.given:
-            raise _Stopped
+            raise Stopped
         while (delay := spend()) > 0.0:
             if delay >= self._settings.idle_timeout:
                 reason = _REASONS[phase]
@@ -309,7 +349,7 @@ class _Session:
         if message is None or connection is None:
             raise RuntimeError("nothing to send, or nothing to send it on")  # ours
         self._phase = Phase.DELIVERING_MESSAGE
-        content = await self._read(message)
+        content = await hand.read(message, self._wait, connection.attempt)
         if content is None:
             return True
         if not connection.wire.check():
@@ -319,7 +359,7 @@ class _Session:
         if sending.not_tried:
             hand.sending = None
             if self._means.stop.given:
-                raise _Stopped
+                raise Stopped
             return False
         self._tried += 1
         if sending.last_word is None:
@@ -379,27 +419,6 @@ class _Session:
         if self._connection is not None:
             await self._connection.wire.part()
 
-    async def _read(self, message: Message) -> bytes | None:
-        """The content, and with it the envelope; None: it cannot be had, and the message is answered for."""
-        try:
-            content = self._supply.content(message)
-            if isinstance(content, bytes):
-                return content
-            loaded: bytes = await self._wait(content)
-            return loaded
-        except (CancelledError, _Stopped):
-            raise
-        except Exception as fault:  # noqa: BLE001 whatever storage fails with costs this message an attempt, and nothing else
-            self.log.failure("{path}: content of {message} cannot be read", path=self._path.name, message=message.id)
-            self._hand.answer_for_bug(fault, self._attempt)
-            return None
-
-    async def _settle_unsent(self, verdict: Verdict, answer: Reply, attempt: Attempt) -> None:
-        """The message gets this outcome although no host saw it."""
-        message = self._hand.message
-        if message is not None and (message.envelope_loaded or await self._read(message) is not None):
-            self._hand.settle_unsent(verdict, answer, attempt)
-
     @property
     def _attempt(self) -> Attempt:
         return self._hand.no_attempt if self._connection is None else self._connection.attempt
@@ -412,7 +431,7 @@ class _Session:
             return await coming
         except CancelledError:
             if self._means.stop.given:
-                raise _Stopped from None
+                raise Stopped from None
             raise
         finally:
             self._waiting_for = None
@@ -452,18 +471,8 @@ class _Session:
     def _end_stuck(self, seconds: float) -> None:
         """The watchdog found no progress for so long: end it, whatever it waits for."""
         detail = self._wire.session.due_command if self._wire is not None else ""
-        text = (
-            f"dispatcher watchdog aborted task; phase={self._phase.value} detail={detail or 'none'} session={self._session_id} "
-            f"age={format_duration(self._means.reactor.seconds() - self._began)} time_in_phase={format_duration(seconds)}"
-        )
-        self._stuck = Reply(451, _STUCK, text)
-        self.log.warn("{path}: {text}", path=self._path.name, text=text)
+        age = self._means.reactor.seconds() - self._began
+        self._stuck = stuck_reply(self._phase, detail, self._session_id, age, seconds)
+        self.log.warn("{path}: {text}", path=self._path.name, text=self._stuck.text)
         if self._running is not None:
             self._running.cancel()
-
-
-def shutdown_grace(settings: PathSettings) -> float:
-    """Seconds that a transaction in flight may still take when the system stops."""
-    if settings.system_shutdown_timeout is not None:
-        return settings.system_shutdown_timeout
-    return settings.mail_from_timeout + settings.rcpt_to_timeout + settings.data_timeout + settings.data_dot_timeout

@@ -2,6 +2,19 @@
 
 from collections.abc import Callable
 
+from kumotwist.config.egress import PathSettings
+
+
+class Stopped(Exception):
+    """We are to stop, and were about to wait for something, or waiting, that does not matter any more."""
+
+
+def shutdown_grace(settings: PathSettings) -> float:
+    """Seconds that a transaction in flight may still take when the system stops."""
+    if settings.system_shutdown_timeout is not None:
+        return settings.system_shutdown_timeout
+    return settings.mail_from_timeout + settings.rcpt_to_timeout + settings.data_timeout + settings.data_dot_timeout
+
 
 class Stop:
     """Given once, heard by every session that listens."""

@@ -2,7 +2,7 @@
 
 import service_identity
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 from msgspec import Struct
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -213,6 +213,15 @@ def verify_host(connection: SSL.Connection, host: str) -> None:
         raise WrongCertificate(f"the certificate is not for {host}") from None
     except service_identity.CertificateError as fault:
         raise WrongCertificate(f"the certificate names no host: {fault}") from None
+
+
+def peer_chain(connection: SSL.Connection) -> list[Certificate]:
+    """The certificates that the peer showed, its own first."""
+    chain = connection.get_peer_cert_chain(as_cryptography=True)
+    if chain:
+        return chain
+    own = connection.get_peer_certificate(as_cryptography=True)  # all that a resumed session may have kept
+    return [] if own is None else [own]
 
 
 def tls_facts(connection: SSL.Connection) -> TlsFacts:

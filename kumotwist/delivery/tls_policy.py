@@ -1,8 +1,82 @@
-"""Whether a connection is encrypted, by `enable_tls` and what the peer offers.  Pure; RFC 3207, RFC 7435 (opportunistic)."""
+"""
+Whether a connection is encrypted: by `enable_tls`, what the peer offers, and what the domain says by MTA-STS and DANE.
+
+Pure; RFC 3207, RFC 7435 (opportunistic), RFC 8461, RFC 7672.
+"""
 
 from enum import Enum
 
+from msgspec import Struct
+
 from kumotwist.config.egress import EnableTls, PathSettings
+from kumotwist.delivery.sts_policy import StsPolicy, allows
+from kumotwist.delivery.tlsa import Tlsa
+from kumotwist.mail.disposition import TlsFacts
+
+
+class Demand(Struct, frozen=True, kw_only=True):
+    """
+    What a domain's mail needs of a connection.
+
+    mode: as `enable_tls` and the policy together say.  policy: what `domain` publishes.  secure_hosts: those that a secure
+    MX of it names, so that their TLSA records count; None: nothing is secure, or nobody wants to know.
+    """
+
+    mode: EnableTls
+    domain: str = ""
+    policy: StsPolicy | None = None
+    secure_hosts: frozenset[str] | None = None
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What holds for one connection.  tlsa: what its certificate must match; names: whom an authority may have signed it for."""
+
+    mode: EnableTls
+    tlsa: tuple[Tlsa, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Agreed(Struct, frozen=True, kw_only=True):
+    """
+    How a connection is protected.
+
+    verified: the certificate is the host's, by somebody whom we trust.  dane: TLSA records were asked for, and heeded.
+    vouched_for: the certificate is one that they mean.
+    """
+
+    tls: TlsFacts | None = None
+    verified: bool = False
+    dane: bool = False
+    vouched_for: bool = False
+
+
+def terms_of(demand: Demand, tlsa: tuple[Tlsa, ...] | None) -> Terms:
+    """
+    What holds for a host, by its usable TLSA records.
+
+    tlsa: None: there are none that count.  Empty: there are some, none of them usable: then it must be encrypted, with
+    whatever certificate (RFC 7672 section 2.2).
+    """
+    if tlsa is None:
+        return Terms(mode=demand.mode)
+    if tlsa:
+        return Terms(mode=EnableTls.REQUIRED, tlsa=tlsa)
+    insists = demand.mode is EnableTls.REQUIRED
+    return Terms(mode=EnableTls.REQUIRED if insists else EnableTls.REQUIRED_INSECURE)
+
+
+def fits(demand: Demand, host: str, agreed: Agreed) -> bool:
+    """Whether mail with this demand may go over a connection that was made for other mail."""
+    if not allows(demand.policy, host):
+        return False
+    if demand.secure_hosts is not None:
+        if not agreed.dane or host not in demand.secure_hosts:
+            return False
+        if agreed.vouched_for:
+            return True
+    if demand.mode is EnableTls.REQUIRED:
+        return agreed.verified
+    return demand.mode is not EnableTls.REQUIRED_INSECURE or agreed.tls is not None
 
 
 class TlsChoice(Enum):

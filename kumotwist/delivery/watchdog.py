@@ -10,7 +10,9 @@ from enum import Enum
 from twisted.internet.interfaces import IDelayedCall
 
 from kumotwist.config.egress import PathSettings
+from kumotwist.config.fields import format_duration
 from kumotwist.delivery.wire import Reactor
+from kumotwist.mail.reply import EnhancedCode, Reply
 
 _LOOKS = 10  # so often in the time after which a session counts as stuck
 _SHORTEST = 1.0  # seconds: nothing that is done over a network is stuck before
@@ -38,6 +40,15 @@ def watchdog_patience(settings: PathSettings) -> float:
         return settings.dispatcher_progress_watchdog_timeout
     longest = max(settings.mail_from_timeout, settings.rcpt_to_timeout, settings.data_timeout, settings.data_dot_timeout)
     return max(2 * longest, 60.0)
+
+
+def stuck_reply(phase: Phase, detail: str, session: str, age: float, seconds: float) -> Reply:
+    """What is told of a session that made no progress for so many seconds; age: since it began.  In the model's words."""
+    text = (
+        f"dispatcher watchdog aborted task; phase={phase.value} detail={detail or 'none'} session={session} "
+        f"age={format_duration(age)} time_in_phase={format_duration(seconds)}"
+    )
+    return Reply(451, EnhancedCode(4, 4, 1), text)
 
 
 class Watchdog:

@@ -15,8 +15,8 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Test"), x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: str, issuer: str, key: EllipticCurvePrivateKey, *, authority: bool) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _builder(subject: str, issuer: str, key: EllipticCurvePrivateKey, *, authority: bool, days: int = 0) -> x509.CertificateBuilder:
+    now = datetime.now(UTC) + timedelta(days=days)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(subject))
@@ -38,10 +38,10 @@ class Authority:
         own = _builder(name, name, self._key, authority=True).sign(self._key, SHA256())
         self.pem = own.public_bytes(Encoding.PEM)
 
-    def sign(self, *names: str) -> bytes:
-        """Key and certificate for these names and addresses, as one PEM."""
+    def sign(self, *names: str, days: int = 0) -> bytes:
+        """Key and certificate for these names and addresses, as one PEM.  days: from now to the middle of its two days."""
         key = generate_private_key(SECP256R1())
-        built = _builder(names[0], self._name, key, authority=False)
+        built = _builder(names[0], self._name, key, authority=False, days=days)
         built = built.add_extension(x509.SubjectAlternativeName(_general(names)), critical=False)
         certificate = built.sign(self._key, SHA256())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

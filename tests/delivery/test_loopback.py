@@ -56,8 +56,10 @@ class Host(LineReceiver):
                 return
             self.say("250-mx.example.com")
             self.say("250-AUTH PLAIN")
-            self.say("250-PIPELINING" if self.encrypted else "250-STARTTLS")
+            self.say("250-PIPELINING" if self.encrypted or self.factory.starttls == "" else "250-STARTTLS")
             self.say("250 8BITMIME")
+        elif verb == "STARTTLS" and self.factory.starttls is not None:
+            self.say(self.factory.starttls)
         elif verb == "STARTTLS":
             self.say("220 go")
             if self.factory.tls is None:
@@ -83,7 +85,11 @@ class Host(LineReceiver):
 
 
 class Hosts(Factory):
-    """tls: what to do at STARTTLS, or None: break the handshake.  after_tls: what to answer EHLO with when encrypted."""
+    """
+    tls: what to do at STARTTLS, or None: break the handshake.  after_tls: what to answer EHLO with when encrypted.
+
+    starttls: what to answer STARTTLS with, and leave it at that; empty: it is not offered.
+    """
 
     protocol = Host
 
@@ -93,6 +99,7 @@ class Hosts(Factory):
         self.open: set[Host] = set()
         self.heard: list[bytes] = []
         self.after_tls: str | None = None
+        self.starttls: str | None = None
         self._emptied: Deferred[None] | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
@@ -130,26 +137,29 @@ class LoopbackCase(TestCase):
         content: bytes = CONTENT,
         trust: Trust | None = None,
         after_tls: str | None = None,
+        starttls: str | None = None,
+        by_name: bool = False,
         means: Any = None,
         **changes: Any,
     ) -> tuple[Supply, Hosts]:
-        """Send one message to a host that listens at this address."""
+        """Send one message to a host that listens at this address.  by_name: it is found by its name."""
         hosts = Hosts(tls)
-        hosts.after_tls = after_tls
+        hosts.after_tls, hosts.starttls = after_tls, starttls
         listening = IReactorTCP(self.reactor).listenTCP(port, hosts, interface=ip)
         try:
             settings = {"prohibited_hosts": Networks(), "smtp_port": listening.getHost().port, "idle_timeout": 0.2, **changes}
             path = EgressPath(
                 source=sender or EgressSource(name="source-1", source_address=source),
-                destination=destination(host(name, ip)),
+                destination=destination(host(name, None if by_name else ip), is_mx=by_name),
                 settings=PathSettings(**settings),
             )
             supply = Supply(self.reactor, path, [message(1, content=content)])
+            supply.ready[0].queue = "example.com"
             supply.message_or_none = lambda patience: Deferred.fromCoroutine(nothing())  # type: ignore[method-assign]
             await deliver(
                 supply,
                 reactor=self.reactor,
-                resolver=Names({}),
+                resolver=Names({name: (ip,)} if by_name else {}),
                 trust=trust or Trust(str(self.ca_file)),
                 hostname="here.example.net",
                 draw=lambda: 0.0,

@@ -199,13 +199,21 @@ class SocksProxyTests(SessionCase):
         self.failed(supply, f"{text}{self.where}proxy {SERVER}: BIND was answered: general failure", unhealthy=True)
 
     def test_a_proxy_that_cannot_be_reached(self) -> None:
-        for fault in (ConnectionRefusedError(), ConnectBindError(errno.EADDRNOTAVAIL, "not ours")):
+        for fault in (ConnectionRefusedError(), ConnectBindError(errno.EMFILE, "too many")):
             self.network.hosts[PROXY] = fault
             supply = self.supply(path=self.path(source=socks()))
             text = f"no connection to the proxy came about: {self.where}proxy {SERVER} cannot be reached: {SERVER}: {fault}"
             self.failed(supply, text, unhealthy=True)
             self.assertEqual(self.unplumbed, [])
             self.anew()
+
+    def test_an_address_that_is_not_ours_is_no_fault_of_the_proxy(self) -> None:
+        self.network.hosts[PROXY] = ConnectBindError(errno.EADDRNOTAVAIL, "not ours")
+        told: list[str] = []
+        path = self.path(source=socks(source_address="10.0.0.9"))
+        calls = self.deliver(self.supply(path=path), proxy_unhealthy=told.append)
+        self.assertEqual(calls, [("give_back", 1, "SourceIsUnhealthyAndSuspended", 0.0)])
+        self.assertEqual((told, self.unplumbed), ([], ["source-1"]))
 
     def test_the_other_hosts_are_behind_the_same_proxy(self) -> None:
         self.network.hosts[PROXY] = ConnectionRefusedError()
