@@ -4,11 +4,11 @@ The composition root: builds the server from its configuration, joins the stages
 Reading `Server._build` is reading the architecture.  Only here is the reactor imported.
 """
 
-import os
 import random
 import signal
-from collections.abc import Collection, Iterator
-from itertools import islice, takewhile
+from collections.abc import Collection
+from functools import partial
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.keys import KeyEvent
 from kumotwist.config.read import read_config, unanswered
-from kumotwist.config.server import Config, SpoolSettings
+from kumotwist.config.server import Config
 from kumotwist.custody import Custody
 from kumotwist.delivery.broken import BrokenOffers
 from kumotwist.delivery.session import deliver
@@ -37,26 +37,23 @@ from kumotwist.hooks.directions import Directions
 from kumotwist.hooks.initial import run_init
 from kumotwist.hooks.loading import load_policy
 from kumotwist.hooks.policy import Policy
-from kumotwist.logs.record import RecordType, RecordWriter
+from kumotwist.logs.record import RecordWriter, switched_off
 from kumotwist.logs.service import MailLog
-from kumotwist.mail.message import Message
 from kumotwist.mail.message_id import MessageIds
 from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
-from kumotwist.reception.intake import Rules
+from kumotwist.reception.intake import rules_of
 from kumotwist.reception.service import CannotListen, EsmtpListener, Reception
 from kumotwist.reload import Reload
+from kumotwist.scheduled.enumeration import enumerate_spool
 from kumotwist.scheduled.service import Scheduler
-from kumotwist.spool.change import decode_message
-from kumotwist.spool.directory import DirectoryStore
+from kumotwist.spool.opening import kept_node_id, open_store
 from kumotwist.spool.residence import Residence
-from kumotwist.spool.rocks import RocksStore
 from kumotwist.spool.service import Spool
-from kumotwist.spool.space import DiskSpace, Minimum
+from kumotwist.spool.space import DiskSpace, minima
 from kumotwist.spool.store import SpoolUnusable, Store
 
 RESIDENT = 256 * 1024 * 1024  # octets of waiting messages kept in memory beside the spool
-MOST_ADMITTED = 500  # stored messages handed to the queues in one turn of the reactor
 
 
 class Options(usage.Options):
@@ -90,7 +87,7 @@ class Server(Service):
         self.reactor = reactor
         self.config = config
         self.listeners: dict[str, EsmtpListener] = {}
-        self.enumerated: Deferred[None] | None = None  # fires when all that the spool had at the start is in its queues
+        self.enumerated: Deferred[int | None] | None = None  # fires when all that the spool had at the start is in its queues
         self.reload = Reload(reactor, lambda: read_config(path), self._change, config, deferToThread, self._policy_files)
         self._told_log = 0  # the number of the last record that the log's files were told of
         self._fault: str | None = None  # why the server cannot start
@@ -145,9 +142,7 @@ class Server(Service):
         self.rollup.start()
         self.ready.start()
         self.scheduler.start()
-        # Looked up before anybody can send us mail: what is found here was here before.
-        self.enumerated = deferToThread(self._enumerate, self.spool.envelopes())
-        self.enumerated.addErrback(self._enumeration_failed)
+        self._enumerate()
         self._listen(config)
         self._begun = True
         self.reload.start()
@@ -155,17 +150,17 @@ class Server(Service):
 
     def _build(self, config: Config, policy: Policy, store: Store) -> None:
         reactor = self.reactor
-        self.node_id = config.node_id or kept_node_id(config.spool.path)
+        self.node_id = config.node_id or kept_node_id(config.spool.path, random.SystemRandom().getrandbits)
         self.spool = Spool(store, reactor.callFromThread, lambda call: reactor.callLater(0, call), self._log_records)
         self._told_log = store.last_sequence()
-        self.space = DiskSpace(reactor, _minima(config))
+        self.space = DiskSpace(reactor, minima(config))
         self.custody = Custody(
             self.spool,
             RecordWriter(self.node_id, config.logs.meta),
             Residence(RESIDENT),
             reactor,
             lambda message, reason: self.scheduler.admit(message, reason),
-            disabled=_disabled(config),
+            disabled=switched_off(config.logs.per_record),
             obstacles=lambda: "disk is too full. Try later" if self.space.full else None,
         )
         self.rollup = self._new_rollup(config)
@@ -191,7 +186,7 @@ class Server(Service):
             ids=self.ids,
             randbits=random.getrandbits,
             desk=self.custody,
-            rules=_rules(config),
+            rules=rules_of(config),
             policy=policy,
         )
 
@@ -251,9 +246,9 @@ class Server(Service):
         self.ready.direct(self.directions)
         self.scheduler.direct(self.directions)
         self.reception.hostname = config.hostname
-        self.reception.rules = _rules(config)
+        self.reception.rules = rules_of(config)
         self.reception.policy = policy
-        self.custody.write(RecordWriter(self.node_id, config.logs.meta), _disabled(config))
+        self.custody.write(RecordWriter(self.node_id, config.logs.meta), switched_off(config.logs.per_record))
         if config.logs != old.logs:
             self._change_log()
         try:
@@ -299,29 +294,18 @@ class Server(Service):
         )
         return Deferred.fromCoroutine(session)
 
-    # What was here before (in a thread)
+    # What was here before
 
-    def _enumerate(self, envelopes: Iterator[tuple[str, bytes]]) -> None:
-        names: dict[str, str] = {}
-        whole = 0
-        while batch := list(islice(envelopes, MOST_ADMITTED)):
-            messages = [message for one in batch if (message := self._shrunk(*one, names)) is not None]
-            whole += len(messages)
-            self.reactor.callFromThread(self.scheduler.admit_stored, messages)
-        if whole:
-            self.log.info("{count} messages were in the spool", count=whole)
+    def _enumerate(self) -> None:
+        """Looked up before anybody can send us mail: what is found here was here before."""
+        envelopes = self.spool.envelopes()
+        admit = partial(self.reactor.callFromThread, self.scheduler.admit_stored)
+        self.enumerated = deferToThread(enumerate_spool, envelopes, admit)
+        self.enumerated.addCallbacks(self._enumeration_ended, self._enumeration_failed)
 
-    def _shrunk(self, message_id: str, envelope: bytes, names: dict[str, str]) -> Message | None:
-        """A message as the queues keep it while it waits; None if it cannot be understood, and then it stays where it is."""
-        try:
-            message = decode_message(message_id, envelope)
-            message.name_queue()
-        except ValueError as fault:
-            self.log.error("message {id} in the spool cannot be read and stays there: {fault}", id=message_id, fault=fault)
-            return None
-        message.queue = names.setdefault(message.queue, message.queue)
-        message.shrink()
-        return message
+    def _enumeration_ended(self, count: int) -> None:
+        if count:
+            self.log.info("{count} messages were in the spool", count=count)
 
     def _enumeration_failed(self, failure: Failure) -> None:
         self.log.failure("the spool could not be read through; what is in it waits for the next start", failure)
@@ -348,45 +332,3 @@ class Server(Service):
         if self.mail_log is not None:
             await self.mail_log.stop()
         await deferToThread(self.spool.close)
-
-
-def open_store(settings: SpoolSettings) -> Store:
-    """Raises SpoolUnusable."""
-    kind = RocksStore if settings.kind == "rocksdb" else DirectoryStore
-    return kind(os.path.join(settings.path, settings.kind), flush=settings.flush)
-
-
-def kept_node_id(path: str) -> str:
-    """This node's id: made once, kept beside the spool."""
-    place = os.path.join(path, "node_id")
-    try:
-        with open(place) as file:
-            return str(UUID(file.read().strip()))
-    except (FileNotFoundError, ValueError):
-        made = str(UUID(int=random.SystemRandom().getrandbits(128), version=4))
-        with open(place, "w") as file:
-            file.write(made + "\n")
-        return made
-
-
-def _rules(config: Config) -> Rules:
-    return Rules(
-        queues=config.queues,
-        routing=config.routing,
-        listener_domains=config.listener_domains,
-        log_headers=config.logs.headers,
-    )
-
-
-def _minima(config: Config) -> list[Minimum]:
-    return [
-        Minimum(config.spool.path, config.spool.min_free_space, config.spool.min_free_inodes),
-        Minimum(config.logs.log_dir, config.logs.min_free_space, config.logs.min_free_inodes),
-    ]
-
-
-def _disabled(config: Config) -> frozenset[RecordType]:
-    """Record types that are switched off; `Any` speaks for those without an entry of their own."""
-    per_record = config.logs.per_record
-    other = per_record.get("Any")
-    return frozenset(kind for kind in RecordType if (one := per_record.get(kind.value, other)) is not None and not one.enable)

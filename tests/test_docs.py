@@ -121,7 +121,8 @@ class NameTests(SynchronousTestCase):
 
     def test_the_flow_names_every_stage(self) -> None:
         named = {name.split(".")[0] for name in names(FLOW)}
-        self.assertEqual(set(LADDER) - {"cli", "config"} - named, set())
+        here = {unit for unit in LADDER if exists(unit)}
+        self.assertEqual(here - {"cli", "config"} - named, set())
         self.assertGreater(len(set(names(FLOW))), 40)
 
     def test_a_name_that_is_gone_would_be_noticed(self) -> None:

@@ -18,12 +18,14 @@ ROOT = PROJECT / "kumotwist"
 
 # Each may import what stands to its left.  `kumotwist/__main__.py` only starts `cli` and stands outside.
 LADDER = (
-    *("mail", "config", "smtp", "egress", "transport", "dns", "hooks"),  # the words of mail, the settings, the ground
-    *("spool", "logs", "custody"),  # what is durable
-    *("delivery", "ready", "scheduled", "reception"),  # the stages; a message goes from right to left
+    *("mail", "config", "smtp", "egress", "bounces", "reports", "authentication"),  # the words of mail, pure decisions
+    *("transport", "dns", "hooks"),  # the ground
+    *("spool", "logs", "custody", "suppression"),  # what is durable
+    *("delivery", "ready", "scheduled", "books", "reception", "injection"),  # the stages; a message goes from right to left
+    *("publishing", "automation", "api"),  # what reads the log, and who asks
     *("kumo", "cli", "reload", "service"),
 )
-PURE = {"mail", "config", "smtp", "egress"}
+PURE = {"mail", "config", "smtp", "egress", "bounces", "reports", "authentication"}
 
 # The modules that may read a clock or draw chance themselves, each with its reason.  All others are given both.
 OWN_CLOCK = {

@@ -17,6 +17,7 @@ from kumotwist.config.compose import pool_of_sender, queue_routing_domain
 from kumotwist.config.listeners import ListenerDomains
 from kumotwist.config.queues import QueuesSettings, TenantSettings
 from kumotwist.config.routing import RoutingMatch, RoutingRule
+from kumotwist.config.server import Config
 from kumotwist.mail.address import Mailbox
 from kumotwist.mail.headers import Field, Wanted, has_hops, without
 from kumotwist.mail.reply import refuse
@@ -32,6 +33,15 @@ class Rules(Struct, frozen=True, kw_only=True):
     routing: tuple[RoutingRule, ...] = ()
     listener_domains: ListenerDomains = ListenerDomains()
     log_headers: tuple[str, ...] = ()
+
+
+def rules_of(config: Config) -> Rules:
+    return Rules(
+        queues=config.queues,
+        routing=config.routing,
+        listener_domains=config.listener_domains,
+        log_headers=config.logs.headers,
+    )
 
 
 class Reading(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,9 @@
 """
 What is written to the spool at once: messages that come, change or go, and the log records that tell of it.
 
+Beside the messages lies the shelf, for small things that must outlive the process: operators' orders, cursors, counts, each
+under a key such as "orders/ID".
+
 A change is all or nothing.  Because a message and its records share one synced write, spool and log can never disagree:
 that is how "it leaves only after its final record is on disk" and "accepted = recorded + still here" are kept.
 """
@@ -28,6 +31,8 @@ class Envelope(Struct, array_like=True, frozen=True):
     schedule: Schedule | None = None
     log_headers: dict[str, Any] | None = None
 
+
+LONGEST_KEY = 80  # octets of a key on the shelf: a file name holds it even where each octet is written as three
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Envelope).decode
@@ -75,14 +80,16 @@ class Change:
     """
     puts: (message id, envelope, content); content None leaves the stored content as it is.
     removals: message ids.  records: (record type, one JSON line) in the order in which they happened.
+    shelved: (key, value) for the shelf; value None takes it off.
     """
 
-    __slots__ = ("puts", "records", "removals")
+    __slots__ = ("puts", "records", "removals", "shelved")
 
     def __init__(self) -> None:
         self.puts: list[tuple[str, bytes, bytes | None]] = []
         self.removals: list[str] = []
         self.records: list[tuple[str, bytes]] = []
+        self.shelved: list[tuple[str, bytes | None]] = []
 
     def store(self, message: Message) -> None:
         """Keep the whole message."""
@@ -92,3 +99,9 @@ class Change:
     def update(self, message: Message) -> None:
         """Keep what changed beside the content: recipients, attempts, due time."""
         self.puts.append((message.id, encode_envelope(message), None))
+
+    def shelve(self, key: str, value: bytes | None) -> None:
+        """Put a value on the shelf, in place of what was there; None takes it off.  Raises ValueError: no key, or too long."""
+        if not 0 < len(key.encode()) <= LONGEST_KEY:
+            raise ValueError(f"{key!r} is no key for the shelf: 1 to {LONGEST_KEY} octets are")
+        self.shelved.append((key, value))

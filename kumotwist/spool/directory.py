@@ -5,9 +5,11 @@ The spool as plain files, for those who want to look at it with `ls`: slower, si
     path/new/ID.KIND            files that are not yet in their place
     path/envelopes/xx/ID        one file a message
     path/contents/xx/ID
+    path/shelf/KEY              small things by name
     path/journal                records: number, length, line; appended and synced, cut short once the log's files have them
 
-Order within a write: files into new/, the journal, the files to their places, removals; each step is on disk before the next.
+Order within a write: files into new/, the journal, the files to their places, the shelf, removals; each step is on disk before
+the next.
 Crash before the journal's sync: nothing happened.  Crash after it: what the journal tells of is finished at the next start:
 newcomers that it received move in, recipients that it says are done are struck off, and messages that ended are removed.
 """
@@ -18,6 +20,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from threading import Lock
+from urllib.parse import quote, unquote
 
 from kumotwist.spool.change import Change, decode_message, encode_envelope
 from kumotwist.spool.store import SpoolUnusable, record_lines
@@ -38,7 +41,7 @@ class DirectoryStore:
         self._one_at_a_time = Lock()  # the journal is written by one thread and cut by another
         self._unsynced: set[str] = set()  # directories whose removals may not have reached the disk
         try:
-            for part in ("new", "envelopes", "contents"):
+            for part in ("new", "envelopes", "contents", "shelf"):
                 os.makedirs(os.path.join(path, part), mode=0o750, exist_ok=True)
             self._lock = open(os.path.join(path, "lock"), "w")  # noqa: SIM115  held until close
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,6 +74,7 @@ class DirectoryStore:
                         os.unlink(temporary)
                 raise
             self._sync_directories({self._install(temporary, place) for temporary, place in prepared})
+            self._put_on_shelf([one for change in changes for one in change.shelved])
             for change in changes:
                 for message_id in change.removals:
                     self._discard(message_id)
@@ -111,6 +115,27 @@ class DirectoryStore:
             return None
         message.recipients = remaining
         return encode_envelope(message)
+
+    def shelved(self, prefix: str) -> list[tuple[str, bytes]]:
+        root = os.path.join(self._path, "shelf")
+        keys = sorted(key for key in map(unquote, os.listdir(root)) if key.startswith(prefix))
+        found: list[tuple[str, bytes]] = []
+        for key in keys:
+            with suppress(FileNotFoundError), open(os.path.join(root, quote(key, safe="")), "rb") as file:
+                found.append((key, file.read()))
+        return found
+
+    def _put_on_shelf(self, shelved: Sequence[tuple[str, bytes | None]]) -> None:
+        # Crash before this: the messages of the change are here, and what lies beside them is as it was.
+        directory = os.path.join(self._path, "shelf")
+        for key, value in shelved:
+            place = os.path.join(directory, quote(key, safe=""))
+            if value is None:
+                with suppress(FileNotFoundError):
+                    os.unlink(place)
+            else:
+                self._install(self._prepare("shelf", "item", value)[0], place)
+        self._sync_directories({directory} if shelved else set())
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         for sequence, _, line in self._journal_entries():

@@ -1,13 +1,14 @@
 """
 The spool in RocksDB: one write batch with one sync for many changes.
 
-Three column families: envelopes and contents by time-ordered key, so that a start reads envelopes only and in order of
-age; and the journal by number.  Contents that come and go before their memtable is flushed never reach a table file, which
-is why the write buffers are large.
+Column families: envelopes and contents by time-ordered key, so that a start reads envelopes only and in order of age; the
+journal by number; and the shelf by name.  Contents that come and go before their memtable is flushed never reach a table
+file, which is why the write buffers are large.
 """
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from rocksdict import (
@@ -25,7 +26,7 @@ from kumotwist.spool.change import Change
 from kumotwist.spool.store import SpoolUnusable
 
 MIB = 1024 * 1024
-_ENVELOPES, _CONTENTS, _JOURNAL = "envelopes", "contents", "journal"
+_ENVELOPES, _CONTENTS, _JOURNAL, _SHELF = "envelopes", "contents", "journal", "shelf"
 
 
 def key_of(message_id: str) -> bytes:
@@ -66,6 +67,7 @@ class RocksStore:
             _ENVELOPES: _options(32 * MIB, cache),
             _CONTENTS: _options(128 * MIB, cache),
             _JOURNAL: _options(32 * MIB, cache),
+            _SHELF: _options(4 * MIB, cache),
         }
         try:
             os.makedirs(path, mode=0o750, exist_ok=True)
@@ -75,9 +77,11 @@ class RocksStore:
         self._envelopes = self._db.get_column_family(_ENVELOPES)
         self._contents = self._db.get_column_family(_CONTENTS)
         self._journal = self._db.get_column_family(_JOURNAL)
+        self._shelf = self._db.get_column_family(_SHELF)
         self._to_envelopes = self._db.get_column_family_handle(_ENVELOPES)
         self._to_contents = self._db.get_column_family_handle(_CONTENTS)
         self._to_journal = self._db.get_column_family_handle(_JOURNAL)
+        self._to_shelf = self._db.get_column_family_handle(_SHELF)
         self._synced = WriteOptions()
         self._synced.sync = flush
         self._lazily = WriteOptions()
@@ -99,6 +103,11 @@ class RocksStore:
             for _, line in change.records:
                 put(sequence.to_bytes(8, "big"), line, self._to_journal)
                 sequence += 1
+            for name, value in change.shelved:
+                if value is None:
+                    delete(name.encode(), self._to_shelf)
+                else:
+                    put(name.encode(), value, self._to_shelf)
         self._db.write(batch, self._synced)
 
     def load(self, message_ids: Sequence[str], contents: bool) -> list[tuple[bytes, bytes | None] | None]:
@@ -110,6 +119,11 @@ class RocksStore:
     def envelopes(self) -> Iterator[tuple[str, bytes]]:
         found: Any = self._envelopes.items()  # sees the store as it is at this call
         return ((id_of(key), envelope) for key, envelope in found)
+
+    def shelved(self, prefix: str) -> list[tuple[str, bytes]]:
+        start = prefix.encode()
+        found: Any = self._shelf.items(from_key=start)
+        return [(key.decode(), value) for key, value in takewhile(lambda item: item[0].startswith(start), found)]
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         found: Any = self._journal.items(from_key=(after + 1).to_bytes(8, "big"))
@@ -128,10 +142,10 @@ class RocksStore:
 
     def close(self) -> None:
         # Each of these keeps the database open, and locked, for as long as it lives.
-        del self._to_envelopes, self._to_contents, self._to_journal
-        for family in (self._envelopes, self._contents, self._journal):
+        del self._to_envelopes, self._to_contents, self._to_journal, self._to_shelf
+        for family in (self._envelopes, self._contents, self._journal, self._shelf):
             family.close()
-        del self._envelopes, self._contents, self._journal
+        del self._envelopes, self._contents, self._journal, self._shelf
         self._db.close()
         del self._db
 

@@ -128,6 +128,10 @@ class Spool:
         """As Store.envelopes; blocks, for a thread."""
         return self._store.envelopes()
 
+    def shelved(self, prefix: str) -> list[tuple[str, bytes]]:
+        """As Store.shelved; blocks, for the start or a thread."""
+        return self._store.shelved(prefix)
+
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         """As Store.records; blocks, for a thread."""
         return self._store.records(after)

@@ -7,6 +7,8 @@ from msgspec import Struct
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from kumotwist.config.server import Config
+
 LOOK_AGAIN = 5.0  # seconds
 
 
@@ -16,6 +18,14 @@ class Minimum(Struct, frozen=True):
     path: str
     space: str | int
     inodes: str | int
+
+
+def minima(config: Config) -> list[Minimum]:
+    """What the configuration wants free: where the spool is, and where the logs are."""
+    return [
+        Minimum(config.spool.path, config.spool.min_free_space, config.spool.min_free_inodes),
+        Minimum(config.logs.log_dir, config.logs.min_free_space, config.logs.min_free_inodes),
+    ]
 
 
 class Room(Struct, frozen=True):

@@ -31,6 +31,9 @@ class Store(Protocol):
     def envelopes(self) -> Iterator[tuple[str, bytes]]:
         """(message id, envelope) of every message in the store at the time of the call, oldest first."""
 
+    def shelved(self, prefix: str) -> list[tuple[str, bytes]]:
+        """(key, value) of everything on the shelf whose key begins so, by key."""
+
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         """(number, line) of the journal's records with numbers above `after`, in order."""
 

@@ -9,7 +9,7 @@ import msgspec
 from kumotwist.config.server import SpoolSettings
 from kumotwist.logs.read import LogReader
 from kumotwist.mail.message import Message
-from kumotwist.service import open_store
+from kumotwist.spool.opening import open_store
 from kumotwist.spool.change import decode_message
 
 Record = dict[str, Any]  # one line of the mail log, or of the sink's record

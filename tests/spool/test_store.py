@@ -115,6 +115,30 @@ class Contract:
         self.assertEqual([number for number, _ in self.store.records(0)], [41, 42, 43, 44, 45, 46])
         self.assertEqual([line for _, line in self.store.records(44)], [b'{"a":2}', b'{"b":2}'])
 
+    def _shelve(self, *items: tuple[str, bytes | None]) -> None:
+        change = Change()
+        for key, value in items:
+            change.shelve(key, value)
+        self.store.write([change], self.store.last_sequence() + 1)
+
+    def test_the_shelf_gives_back_by_prefix_what_was_put_there_last(self) -> None:
+        self._shelve(("orders/b", b"1"), ("orders/a", b"2"), ("order", b"3"), ("orders0", b"4"), ("orders/b", b"5"))
+        self.assertEqual(self.store.shelved("orders/"), [("orders/a", b"2"), ("orders/b", b"5")])
+        self.assertEqual(len(self.store.shelved("")), 4)
+
+    def test_the_shelf_survives_closing_and_opening(self) -> None:
+        self._shelve(("../etc/\u00fc %2F", b"\x00\xff" * 10), ("gone", b"x"))
+        self._shelve(("gone", None), ("never there", None))
+        self._reopen()
+        self.assertEqual(self.store.shelved(""), [("../etc/\u00fc %2F", b"\x00\xff" * 10)])
+
+    def test_a_key_that_a_file_name_could_not_hold_is_refused(self) -> None:
+        for key in ("", "x" * 81, "\u00fc" * 41):
+            with self.assertRaisesRegex(ValueError, "no key for the shelf"):
+                Change().shelve(key, b"")
+        self._shelve(("%" * 80, b"long"))
+        self.assertEqual(self.store.shelved("%"), [("%" * 80, b"long")])
+
     def test_envelopes_come_oldest_first(self) -> None:
         messages = []
         for _ in range(5):

@@ -17,6 +17,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.kept: dict[str, tuple[bytes, bytes]] = {}
         self.journal: dict[int, bytes] = {}
+        self.shelf: dict[str, bytes] = {}
         self.failing: Exception | None = None
         self.writes = 0
         self.closed = False
@@ -35,6 +36,11 @@ class MemoryStore:
             for _, line in change.records:
                 self.journal[sequence] = line
                 sequence += 1
+            for key, value in change.shelved:
+                if value is None:
+                    self.shelf.pop(key, None)
+                else:
+                    self.shelf[key] = value
 
     def load(self, message_ids: Sequence[str], contents: bool) -> list[tuple[bytes, bytes | None] | None]:
         found = [self.kept.get(message_id) for message_id in message_ids]
@@ -42,6 +48,9 @@ class MemoryStore:
 
     def envelopes(self) -> Iterator[tuple[str, bytes]]:
         return iter([(message_id, envelope) for message_id, (envelope, _) in self.kept.items()])
+
+    def shelved(self, prefix: str) -> list[tuple[str, bytes]]:
+        return sorted((key, value) for key, value in self.shelf.items() if key.startswith(prefix))
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         return iter(sorted((number, line) for number, line in self.journal.items() if number > after))
@@ -74,6 +83,9 @@ class InstantSpool:
         return done
 
     must_commit = commit
+
+    def shelved(self, prefix: str) -> list[tuple[str, bytes]]:
+        return self.store.shelved(prefix)
 
     def run(self) -> None:
         waiting, self._waiting = self._waiting, []

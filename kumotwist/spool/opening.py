@@ -1,0 +1,29 @@
+"""What a start finds at the spool's path: the store of the configured kind, and the node's own id."""
+
+import os
+from collections.abc import Callable
+from uuid import UUID
+
+from kumotwist.config.server import SpoolSettings
+from kumotwist.spool.directory import DirectoryStore
+from kumotwist.spool.rocks import RocksStore
+from kumotwist.spool.store import Store
+
+
+def open_store(settings: SpoolSettings) -> Store:
+    """Raises SpoolUnusable."""
+    kind = RocksStore if settings.kind == "rocksdb" else DirectoryStore
+    return kind(os.path.join(settings.path, settings.kind), flush=settings.flush)
+
+
+def kept_node_id(path: str, randbits: Callable[[int], int]) -> str:
+    """This node's id: made once, kept beside the spool.  randbits: so many bits by chance."""
+    place = os.path.join(path, "node_id")
+    try:
+        with open(place) as file:
+            return str(UUID(file.read().strip()))
+    except (FileNotFoundError, ValueError):
+        made = str(UUID(int=randbits(128), version=4))
+        with open(place, "w") as file:
+            file.write(made + "\n")
+        return made
