@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from kumotwist.config.server import RecordSettings
 from kumotwist.mail.disposition import NOT_TRIED, Attempt, Peer, SourceAddress
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Reply
@@ -30,6 +31,12 @@ class RecordType(Enum):
     ADMIN_BOUNCE = "AdminBounce"
     REJECTION = "Rejection"
     DELAYED = "Delayed"
+
+
+def switched_off(per_record: Mapping[str, RecordSettings]) -> frozenset[RecordType]:
+    """Record types that the configuration does not want; `Any` speaks for those without an entry of their own."""
+    other = per_record.get("Any")
+    return frozenset(kind for kind in RecordType if (one := per_record.get(kind.value, other)) is not None and not one.enable)
 
 
 FINAL = frozenset({RecordType.DELIVERY, RecordType.BOUNCE, RecordType.EXPIRATION, RecordType.ADMIN_BOUNCE})
