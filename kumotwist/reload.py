@@ -19,6 +19,7 @@ from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.server import Config
 
 LOOK_AGAIN = 5.0  # seconds; a change is to be noticed within ten
+MOST_AT_ONCE = 3  # readings one after the other of files that change meanwhile; then they are left alone until the next look
 
 Marks = Mapping[str, tuple[int, int, int] | None]
 
@@ -43,6 +44,10 @@ def changed_sections(old: Config, new: Config) -> list[str]:
         for field in msgspec.structs.asdict(new)
         if field not in ("files", "doubts", "own_events") and getattr(old, field) != getattr(new, field)
     ]
+
+
+class FilesChange(Exception):
+    """A file was written while the files were read: what was read may be of two configurations."""
 
 
 class Reload:
@@ -75,6 +80,8 @@ class Reload:
         self._reading: Deferred[Any] | None = None
         self._again = False
         self._stopped = False
+        self._before: Marks = {}  # of the files, as the reading in progress began
+        self._torn = 0  # how often in a row they changed meanwhile
 
     def start(self) -> None:
         self._marks = marks(self._files())
@@ -90,11 +97,16 @@ class Reload:
         if self._reading is not None:
             self._again = True
             return
-        before = marks(self._files())
+        self._before = marks(self._files())
         self._reading = self._in_thread(self._read)
         self._reading.addCallback(self._apply)
-        self._reading.addErrback(self._not_applied, before)
+        self._reading.addErrback(self._not_applied, self._before)
         self._reading.addBoth(self._done)
+
+    def check_unchanged(self) -> None:
+        """Asked once all has been read, the policy's files too, and before any of it takes effect.  Raises FilesChange."""
+        if marks(self._before) != self._before:
+            raise FilesChange
 
     def _files(self) -> frozenset[str]:
         return frozenset((*self._config.files, *self._more_files()))
@@ -122,14 +134,21 @@ class Reload:
     def _applied(self, config: Config) -> None:
         sections = changed_sections(self._config, config)
         self._config = config
-        self._marks = marks(self._files())
+        self._torn = 0
+        now = marks(self._files())
+        # As they were read, so that a change of the last moment is seen at the next look.
+        self._marks = {file: self._before.get(file, mark) for file, mark in now.items()}
         for section in sections:
             self.log.info("configuration: {section} has changed", section=section)
         self.log.info("configuration: in force, {count} sections changed", count=len(sections))
 
     def _not_applied(self, failure: Failure, before: Marks) -> None:
         self._marks = before
-        if failure.check(ConfigFaults):
+        if failure.check(FilesChange):
+            self._torn += 1
+            self._again = self._again or self._torn < MOST_AT_ONCE
+            self.log.info("configuration: files changed while they were read; they are read again")
+        elif failure.check(ConfigFaults):
             for line in str(failure.value).splitlines():
                 self.log.error("configuration: {fault}", fault=line)
             self.log.error("configuration: the new one has faults; the old one stays in force")
@@ -138,6 +157,8 @@ class Reload:
 
     def _done(self, _: object) -> None:
         self._reading = None
+        if self._torn >= MOST_AT_ONCE:
+            self._torn = 0
         if self._again and not self._stopped:
             self._again = False
             self.now()

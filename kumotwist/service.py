@@ -4,9 +4,8 @@ The composition root: builds the server from its configuration, joins the stages
 Reading `Server._build` is reading the architecture.  Only here is the reactor imported.
 """
 
-import random
-import signal
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -14,20 +13,23 @@ from uuid import UUID
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from kumotwist.api.operating import operators_endpoints
+from kumotwist.api.serving import Around as ApiAround
+from kumotwist.api.serving import Serving
+from kumotwist.api.stages import Stages
+from kumotwist.books import Books, Holding, Stage, holdings
+from kumotwist.bounces.classifier import Classifier
 from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.keys import KeyEvent
 from kumotwist.config.read import read_config, unanswered
 from kumotwist.config.server import Config
 from kumotwist.custody import Custody
-from kumotwist.delivery.broken import BrokenOffers
-from kumotwist.delivery.session import deliver
-from kumotwist.delivery.stop import Stop
-from kumotwist.delivery.tls import Trust
+from kumotwist.delivery.dnssec import SecuredRecords
+from kumotwist.delivery.service import Delivery
 from kumotwist.dns.resolver import Resolver
 from kumotwist.dns.rollup import Rollup
 from kumotwist.egress.leases import Leases
@@ -36,22 +38,29 @@ from kumotwist.hooks.context import Services
 from kumotwist.hooks.directions import Directions
 from kumotwist.hooks.initial import run_init
 from kumotwist.hooks.loading import load_policy
+from kumotwist.hooks.mail_lookups import MailLookups
 from kumotwist.hooks.policy import Policy
+from kumotwist.hooks.signing import Signing
+from kumotwist.hooks.signing_threads import SigningThreads
 from kumotwist.logs.record import RecordWriter, switched_off
 from kumotwist.logs.service import MailLog
+from kumotwist.mail.message import Message
 from kumotwist.mail.message_id import MessageIds
-from kumotwist.ready.queue import ReadyQueue
+from kumotwist.mail.reason import Reason
+from kumotwist.outermost import PRODUCTION, Outermost
+from kumotwist.publishing.service import Publishing
 from kumotwist.ready.service import ReadyQueues
 from kumotwist.reception.intake import rules_of
 from kumotwist.reception.service import CannotListen, EsmtpListener, Reception
 from kumotwist.reload import Reload
 from kumotwist.scheduled.enumeration import enumerate_spool
 from kumotwist.scheduled.service import Scheduler
-from kumotwist.spool.opening import kept_node_id, open_store
+from kumotwist.spool.opening import kept_node_id
 from kumotwist.spool.residence import Residence
 from kumotwist.spool.service import Spool
 from kumotwist.spool.space import DiskSpace, minima
 from kumotwist.spool.store import SpoolUnusable, Store
+from kumotwist.suppression.service import Suppression
 
 RESIDENT = 256 * 1024 * 1024  # octets of waiting messages kept in memory beside the spool
 
@@ -80,15 +89,19 @@ class Server(Service):
 
     log = Logger()
 
-    def __init__(self, config: Config, path: str, reactor: Any = None) -> None:
-        """path: the file that the configuration was read from, and is read from again.  reactor: the one that runs, if None."""
+    def __init__(self, config: Config, path: str, reactor: Any = None, outermost: Outermost = PRODUCTION) -> None:
+        """
+        path: the file that the configuration was read from, and is read from again.  reactor: the one that runs, if None.
+        outermost: where we meet the machine.
+        """
         if reactor is None:
             from twisted.internet import reactor
         self.reactor = reactor
+        self.outermost = outermost
         self.config = config
         self.listeners: dict[str, EsmtpListener] = {}
         self.enumerated: Deferred[int | None] | None = None  # fires when all that the spool had at the start is in its queues
-        self.reload = Reload(reactor, lambda: read_config(path), self._change, config, deferToThread, self._policy_files)
+        self.reload = Reload(reactor, lambda: outermost.read(path), self._change, config, outermost.in_thread, self._policy_files)
         self._told_log = 0  # the number of the last record that the log's files were told of
         self._fault: str | None = None  # why the server cannot start
         self._begun = False
@@ -98,10 +111,12 @@ class Server(Service):
     def startService(self) -> None:
         """Load the policy and let it say what it adds to the configuration, then build and start everything."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's
-        chance = random.SystemRandom()
-        self.ids = MessageIds(self.reactor.seconds, chance.getrandbits)
+        self.ids = MessageIds(self.reactor.seconds, self.outermost.secret_bits)
         self.throttles = Throttles()
-        self.resolver = Resolver(self.config.dns, self.reactor)
+        self.resolver = Resolver(self.config.dns, self.reactor, self.outermost.look_up, self.outermost.questions)
+        threads = self.outermost.threads
+        self.signing_threads = SigningThreads(self.reactor.callFromThread, os.cpu_count() or 2, threads.thread, threads.queue)
+        self.signing = Signing(self.reactor, self.signing_threads, self._ask_for_key)
         begun = maybeDeferred(self._whole, self.config, 0)
         begun.addCallback(lambda whole: self._begin(*whole))
         begun.addErrback(self._cannot_begin)
@@ -126,6 +141,10 @@ class Server(Service):
             message_id=self.ids.next,
             epoch=epoch,
             throttles=self.throttles,
+            signing=self.signing,
+            draw=self.outermost.draw,
+            suppression=lambda: getattr(self, "suppression", None),  # `init` runs before there is one
+            lookups=MailLookups(lambda name, kind: self.delivery.secured.find(name, kind)),
         )
         policy = load_policy(config.policy, self.reactor, services, own_events=config.own_events)
         doubts = unanswered(config.doubts, policy)
@@ -135,60 +154,146 @@ class Server(Service):
 
     def _begin(self, config: Config, policy: Policy) -> None:
         self.config = config
-        self._build(config, policy, open_store(config.spool))
+        self.signing.configure(config.dkim)
+        self._build(config, policy, self.outermost.open_store(config.spool))
+        self._open_books()
         self.space.start()
         self.spool.start()
+        self._load_orders()
         self._start_log()
         self.rollup.start()
         self.ready.start()
         self.scheduler.start()
+        self.suppression.start()
+        self.serving.start()
         self._enumerate()
+        self.publishing.configure(config)
         self._listen(config)
         self._begun = True
         self.reload.start()
-        signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload.now))
+        self.outermost.on_hangup(lambda: self.reactor.callFromThread(self.reload.now))
 
     def _build(self, config: Config, policy: Policy, store: Store) -> None:
         reactor = self.reactor
-        self.node_id = config.node_id or kept_node_id(config.spool.path, random.SystemRandom().getrandbits)
-        self.spool = Spool(store, reactor.callFromThread, lambda call: reactor.callLater(0, call), self._log_records)
+        self.node_id = config.node_id or kept_node_id(config.spool.path, self.outermost.secret_bits)
+        self.spool = Spool(
+            store,
+            reactor.callFromThread,
+            lambda call: reactor.callLater(0, call),
+            self._log_records,
+            self.outermost.threads,
+        )
         self._told_log = store.last_sequence()
-        self.space = DiskSpace(reactor, minima(config))
+        self.space = DiskSpace(reactor, minima(config), self.outermost.measure)
+        self.classifier = Classifier(config.bounce_classifier)
         self.custody = Custody(
             self.spool,
-            RecordWriter(self.node_id, config.logs.meta),
+            self._record_writer(config),
             Residence(RESIDENT),
             reactor,
-            lambda message, reason: self.scheduler.admit(message, reason),
+            self._admit,
             disabled=switched_off(config.logs.per_record),
             obstacles=lambda: "disk is too full. Try later" if self.space.full else None,
         )
+        self.suppression = Suppression(reactor, self.custody.shelve, self.spool.shelved)
+        self._apply_suppression(config)
         self.rollup = self._new_rollup(config)
-        self.trust = Trust(config.tls.ca_file)
-        self.end_of_sessions = Stop()
-        self.broken_offers = BrokenOffers()
         self.directions = Directions(config, policy, lambda: self.rollup.sites)
-        self.ready = ReadyQueues(reactor, self.spool.load, self._open_session, self.directions, self.throttles, Leases())
-        self.scheduler = Scheduler(
+        self._build_queues()
+        self._build_reception(config, policy)
+        self.publishing = Publishing(
             reactor,
-            random.random,
+            self.spool,
+            in_thread=self.outermost.in_thread,
+            draw=self.outermost.draw,
+            policy=lambda: self.directions.policy,
+            ask_policy=self._ask_for_key,
+            adopt=self.custody.adopt,
+            message_id=self.ids.next,
+        )
+
+    def _build_reception(self, config: Config, policy: Policy) -> None:
+        """Where mail comes in, by ESMTP and by HTTP, and where operators ask."""
+        self.reception = Reception(
+            hostname=config.hostname,
+            clock=self.reactor,
+            ids=self.ids,
+            randbits=self.outermost.randbits,
+            desk=self.custody,
+            rules=rules_of(config),
+            policy=policy,
+            directions=self.directions,
+            signing=self.signing,
+            suppressed=self.suppression.listed,
+        )
+        self.serving = Serving(
+            ApiAround(
+                reactor=self.reactor,
+                ids=self.ids,
+                randbits=self.outermost.secret_bits,
+                custody=self.custody,
+                spool=self.spool,
+                reception=self.reception,
+                throttles=self.throttles,
+                suppression=self.suppression,
+                in_thread=self.outermost.in_thread,
+                node_id=self.node_id,
+                bump=self.reload.now,
+                ask_policy=self._ask_for_key,
+            )
+        )
+        self.serving.endpoints.add(*operators_endpoints(self._stages()))
+
+    def _stages(self) -> Stages:
+        """What operators reach."""
+        return Stages(
+            reactor=self.reactor,
+            scheduler=self.scheduler,
+            ready=self.ready,
+            spool=self.spool,
+            custody=self.custody,
+            resolver=self.resolver,
+            throttles=self.throttles,
+            directions=lambda: self.directions,
+            in_thread=self.outermost.in_thread,
+        )
+
+    def _build_queues(self) -> None:
+        """Where mail waits, and where it is ready; the one way back that is no import is joined here."""
+        self.delivery = Delivery(
+            self.config,
+            self.reactor,
+            self.resolver,
+            SecuredRecords(self.config.dns, self.reactor, self.outermost.look_up, self.outermost.find),
+            draw=self.outermost.draw,
+            session_id=self._session_id,
+            in_thread=self.outermost.in_thread,
+            policy=lambda: self.directions.policy,
+            ask_policy=self._ask_for_key,
+        )
+        self.ready = ReadyQueues(
+            self.reactor,
+            self.spool.load,
+            self.delivery.open,
+            self.directions,
+            self.throttles,
+            Leases(),
+            self.custody.shelve,
+            self._session_id,
+        )
+        self.scheduler = Scheduler(
+            self.reactor,
+            self.outermost.draw,
             self.custody,
             lambda message: self.spool.load(message, content=False),
             self.ready,
             self.resolver,
             self.directions,
             self.throttles,
+            self._session_id,
+            self.suppression.listed,
         )
-        self.ready.home = self.scheduler
-        self.reception = Reception(
-            hostname=config.hostname,
-            clock=reactor,
-            ids=self.ids,
-            randbits=random.getrandbits,
-            desk=self.custody,
-            rules=rules_of(config),
-            policy=policy,
-        )
+        self.ready.home = self.delivery.told = self.scheduler
 
     def _new_rollup(self, config: Config) -> Rollup:
         rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
@@ -203,6 +308,8 @@ class Server(Service):
             call_from_thread=self.reactor.callFromThread,
             forget=self.spool.forget_records,
             reread=self.spool.records,
+            disk=self.outermost.log_disk,
+            threads=self.outermost.threads,
         )
         self.mail_log.start(takewhile(lambda entry: entry[0] <= upto, self.spool.records(0)))
 
@@ -218,17 +325,26 @@ class Server(Service):
                 listener = EsmtpListener(settings, self.reception, self.reactor)
                 listener.startService()
                 self.listeners[listen] = listener
+        self.serving.listen(config)
 
     # Another configuration
 
     def _change(self, config: Config) -> "Deferred[None]":
         """All of a valid configuration, or nothing of it.  Fails with ConfigFaults."""
         whole = self._whole(config, self.directions.epoch + 1)
-        return whole.addCallback(lambda found: self._take_effect(*found))
+
+        def take_effect(found: tuple[Config, Policy]) -> None:
+            self.reload.check_unchanged()
+            self._take_effect(*found)
+
+        return whole.addCallback(take_effect)
 
     def _policy_files(self) -> Collection[str]:
         services = self.directions.policy.services
         return services.files if services is not None else ()
+
+    def _record_writer(self, config: Config) -> RecordWriter:
+        return RecordWriter(self.node_id, config.logs.meta, self.classifier.classify)
 
     def _take_effect(self, config: Config, policy: Policy) -> None:
         """From the next message on; what has begun ends as it began."""
@@ -237,8 +353,7 @@ class Server(Service):
             self.log.warn("configuration: spool: what changed there takes effect at the next start")
         if config.dns != old.dns:
             self.resolver.configure(config.dns)
-        if config.tls != old.tls:
-            self.trust = Trust(config.tls.ca_file)
+        self.delivery.configure(config, old)
         self.rollup.stop()
         self.rollup = self._new_rollup(config)
         self.rollup.start()
@@ -246,15 +361,23 @@ class Server(Service):
         self.ready.direct(self.directions)
         self.scheduler.direct(self.directions)
         self.reception.hostname = config.hostname
-        self.reception.rules = rules_of(config)
-        self.reception.policy = policy
-        self.custody.write(RecordWriter(self.node_id, config.logs.meta), switched_off(config.logs.per_record))
+        self.signing.configure(config.dkim)
+        self.reception.hold(rules_of(config), policy, self.directions)
+        if config.bounce_classifier != old.bounce_classifier:
+            self.classifier = Classifier(config.bounce_classifier)
+        self.custody.write(self._record_writer(config), switched_off(config.logs.per_record))
+        self._apply_suppression(config)
         if config.logs != old.logs:
             self._change_log()
+        self.publishing.configure(config)
         try:
             self._listen(config)
         except CannotListen as fault:
             self.log.error("configuration: {fault}; the other listeners go on", fault=fault)
+
+    def _apply_suppression(self, config: Config) -> None:
+        self.suppression.configure(config.suppression, self.classifier.classify)
+        self.custody.learn_by(self.suppression if config.suppression.rules else None)
 
     def _change_log(self) -> None:
         """Records of the meantime stay in the journal, where the new files find them."""
@@ -276,36 +399,52 @@ class Server(Service):
         """The octets of a key or certificate that the policy keeps."""
         return self.directions.policy.first(key.event_name, *key.event_args)
 
-    def _open_session(self, supply: ReadyQueue) -> "Deferred[None]":
-        session = deliver(
-            supply,
-            reactor=self.reactor,
-            resolver=self.resolver,
-            trust=self.trust,
-            hostname=self.config.hostname,
-            draw=random.random,
-            session_id=lambda: str(UUID(int=random.getrandbits(128), version=4)),
-            stop=self.end_of_sessions,
-            source_unplumbed=self.scheduler.source_missing,
-            broken=self.broken_offers,
-            ask_policy=self._ask_for_key,
-            went_on=self.scheduler.went_on,
-            dropped=self.scheduler.dropped,
-        )
-        return Deferred.fromCoroutine(session)
+    # The books
+
+    def _open_books(self) -> None:
+        whole = lambda: self.enumerated is not None and self.enumerated.called  # noqa: E731
+        self.books = Books(self.reactor, self.spool, self._held, self.outermost.in_thread, whole)
+
+    def _audit(self) -> None:
+        audit = Deferred.fromCoroutine(self.books.audit())
+        audit.addErrback(lambda failure: self.log.failure("the books could not be audited", failure))
+
+    def _held(self) -> Iterator[Holding]:
+        yield from holdings(self.scheduler, self.ready, self.spool)
+        for request in self.serving.generator.holding():
+            yield Holding(request.id, Stage.REQUEST, "being generated")
+
+    def _admit(self, message: Message, reason: Reason) -> None:
+        """What is generated from later is not mail yet, and waits elsewhere."""
+        if not self.serving.admits(message):
+            self.scheduler.admit(message, reason)
+
+    def _session_id(self) -> str:
+        return str(UUID(int=self.outermost.randbits(128), version=4))
 
     # What was here before
+
+    def _load_orders(self) -> None:
+        """Operators' orders stand before the first message is admitted."""
+        orders = self.spool.shelved("orders/")
+        self.ready.load(orders)
+        self.scheduler.administration.load(orders)
+        self.suppression.load()
 
     def _enumerate(self) -> None:
         """Looked up before anybody can send us mail: what is found here was here before."""
         envelopes = self.spool.envelopes()
-        admit = partial(self.reactor.callFromThread, self.scheduler.admit_stored)
-        self.enumerated = deferToThread(enumerate_spool, envelopes, admit)
+        admit = partial(self.reactor.callFromThread, self._admit_stored)
+        self.enumerated = self.outermost.in_thread(enumerate_spool, envelopes, admit)
         self.enumerated.addCallbacks(self._enumeration_ended, self._enumeration_failed)
+
+    def _admit_stored(self, messages: "list[Message]") -> None:
+        self.scheduler.admit_stored([message for message in messages if not self.serving.admits(message)])
 
     def _enumeration_ended(self, count: int) -> None:
         if count:
             self.log.info("{count} messages were in the spool", count=count)
+        self._audit()
 
     def _enumeration_failed(self, failure: Failure) -> None:
         self.log.failure("the spool could not be read through; what is in it waits for the next start", failure)
@@ -321,14 +460,20 @@ class Server(Service):
 
     async def _stop(self) -> None:
         self.reload.stop()
-        await DeferredList([listener.stopService() for listener in self.listeners.values()], consumeErrors=True)
+        listeners = [listener.stopService() for listener in self.listeners.values()]
+        await DeferredList([*listeners, self.serving.stop()], consumeErrors=True)
+        self.books.stop()
         self.scheduler.stop()
-        self.end_of_sessions.give()
+        self.suppression.stop()
+        self.delivery.end.give()
         await self.ready.stop()
+        await self.publishing.stop()
         self.rollup.stop()
         self.space.stop()
+        self.signing_threads.stop()
         await self.resolver.stop()
-        await deferToThread(self.spool.finish)
+        await self.delivery.secured.stop()
+        await self.outermost.in_thread(self.spool.finish)
         if self.mail_log is not None:
             await self.mail_log.stop()
-        await deferToThread(self.spool.close)
+        await self.outermost.in_thread(self.spool.close)

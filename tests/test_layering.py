@@ -18,18 +18,18 @@ ROOT = PROJECT / "kumotwist"
 
 # Each may import what stands to its left.  `kumotwist/__main__.py` only starts `cli` and stands outside.
 LADDER = (
-    *("mail", "config", "smtp", "egress", "bounces", "reports", "authentication"),  # the words of mail, pure decisions
+    *("mail", "config", "metrics", "smtp", "egress", "bounces", "reports", "authentication"),  # the words of mail, pure decisions
     *("transport", "dns", "hooks"),  # the ground
     *("spool", "logs", "custody", "suppression"),  # what is durable
     *("delivery", "ready", "scheduled", "books", "reception", "injection"),  # the stages; a message goes from right to left
     *("publishing", "automation", "api"),  # what reads the log, and who asks
-    *("kumo", "cli", "reload", "service"),
+    *("kumo", "cli", "reload", "outermost", "service"),
 )
-PURE = {"mail", "config", "smtp", "egress", "bounces", "reports", "authentication"}
+PURE = {"mail", "config", "metrics", "smtp", "egress", "bounces", "reports", "authentication"}
 
 # The modules that may read a clock or draw chance themselves, each with its reason.  All others are given both.
 OWN_CLOCK = {
-    "service.py": "the composition root: takes the reactor's clock and the system's chance, and hands them down",
+    "outermost.py": "what stands for the machine: the system's chance is one of its pieces",
 }
 OWN_CLOCK_PACKAGES = {
     "cli": "programs of their own: they measure and show wall time, and have no server whose clock they could share",

@@ -12,6 +12,7 @@ from typing import IO
 
 import click
 
+from kumotwist.cli.logs_unclassified import Unclassified
 from kumotwist.cli.options import Kind
 from kumotwist.cli.quantity import parse_duration
 from kumotwist.logs.read import Entry, LogReader, follow, read_entry
@@ -74,6 +75,7 @@ TYPE = Kind("type", parse_type)
 @click.option("--since", type=WHEN, help="Only from this time on: 2026-08-04T12:00:00Z, or how long ago: 10m.")
 @click.option("--until", type=WHEN, help="Only before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as they are, one JSON object a line.")
+@click.option("--unclassified", is_flag=True, help="Print which responses no rule of the bounce classifier fits.")
 @click.option("--count", "counting", is_flag=True, help="Print only how many records there are.")
 def logs(
     *,
@@ -88,6 +90,7 @@ def logs(
     since: float | None,
     until: float | None,
     as_json: bool,
+    unclassified: bool,
     counting: bool,
 ) -> None:
     """
@@ -97,13 +100,17 @@ def logs(
 
     Exit status: 0; 1 if something could not be read (said on standard error); 2 if the command cannot be understood.
     """
-    if following and counting:
-        raise click.UsageError("--count never ends with --follow; use one of them")
+    for asked, option in ((counting, "--count"), (unclassified, "--unclassified")):
+        if following and asked:
+            raise click.UsageError(f"{option} never ends with --follow; use one of them")
+    if unclassified and (counting or as_json):
+        raise click.UsageError("--unclassified prints a report of its own; leave out --count and --json")
     _must_be_readable(directory)
     chosen = Selection(
         types=frozenset(types), recipient=recipient, sender=sender, queue=queue, site=site, id=id_, since=since, until=until
     )
-    printer = Printer(directory, chosen, as_json=as_json, counting=counting)
+    gathered = Unclassified() if unclassified else None
+    printer = Printer(directory, chosen, as_json=as_json, counting=counting, unclassified=gathered)
     sys.exit(_print(printer, following))
 
 
@@ -153,12 +160,15 @@ def _follow(printer: "Printer") -> None:
 class Printer:
     """Writes chosen records to standard output.  faults: how many things could not be read, each said on standard error."""
 
-    def __init__(self, place: str, chosen: Selection, *, as_json: bool, counting: bool) -> None:
-        """place: a log directory, or a segment."""
+    def __init__(
+        self, place: str, chosen: Selection, *, as_json: bool, counting: bool, unclassified: Unclassified | None = None
+    ) -> None:
+        """place: a log directory, or a segment.  unclassified: told of the records instead of printing them."""
         self.faults = 0
         self._reader = LogReader(place, since=chosen.since, complain=self._complain)
         self._chosen = chosen
         self._counting = counting
+        self._unclassified = unclassified
         self._count = 0
         out: IO[bytes] = sys.stdout.buffer
         self._out = out
@@ -182,6 +192,10 @@ class Printer:
     def show_total(self) -> None:
         if self._counting:
             self._write([b"%d" % self._count])
+        if self._unclassified is not None:
+            self._write([f"{kind.count:8} {escaped(kind.example)}".encode() for kind in self._unclassified.kinds()])
+            if self._unclassified.others:
+                self._write([b"%8d others" % self._unclassified.others])
 
     def _shown(self) -> Iterator[bytes]:
         for line in self._reader.lines():
@@ -190,7 +204,9 @@ class Printer:
                 self._complain(escaped(line[:80].decode("utf-8", "replace")), "no record")
             elif self._chosen.wants(entry):
                 self._count += 1
-                if not self._counting:
+                if self._unclassified is not None:
+                    self._unclassified.note(entry)
+                elif not self._counting:
                     yield line if self._form is None else self._form(entry).encode("utf-8", "backslashreplace")
 
     def _complain(self, what: str, fault: str) -> None:

@@ -28,7 +28,10 @@ class Subcommand(Struct, frozen=True):
 
 SUBCOMMANDS = {
     "check": Subcommand("kumotwist.cli.check:check", "Validate a configuration with all that it includes."),
+    "check-domain": Subcommand("kumotwist.cli.check_domain:check_domain", "See what receivers find wrong with a domain's mail."),
+    "classify-bounce": Subcommand("kumotwist.cli.classify_bounce:classify_bounce", "Say which class of bounces a response is."),
     "demo": Subcommand("kumotwist.cli.demo:demo", "Watch mail being accepted, queued and delivered, all on this machine."),
+    "dkim-keygen": Subcommand("kumotwist.cli.dkim_keygen:dkim_keygen", "Make a DKIM key, and print its DNS record."),
     "logs": Subcommand("kumotwist.cli.logs:logs", "Print log records from a log directory."),
     "sink": Subcommand("kumotwist.cli.sink:sink", "Receive and discard mail, and answer as configured."),
     "traffic-gen": Subcommand("kumotwist.cli.traffic:traffic_gen", "Send test mail and measure how it is taken."),

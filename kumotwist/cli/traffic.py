@@ -50,15 +50,13 @@ HEADER = Kind("'name: value'", parse_header)
 @click.option("--ids", type=click.Path(path_type=Path), help="Append a line of JSON for each accepted message.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--seed", type=int, help="The same ids and recipients in each run.")
-@click.option("--http", is_flag=True, hidden=True)
-def traffic_gen(as_json: bool, http: bool, **options: Any) -> None:
+@click.option("--http", is_flag=True, help="Inject over HTTP instead: --target is an HTTP listener.")
+def traffic_gen(as_json: bool, **options: Any) -> None:
     """
-    Send test mail over SMTP and measure how it is taken.
+    Send test mail over SMTP, or HTTP, and measure how it is taken.
 
     Each message has an X-Traffic-Id and a recipient of its own.  Exit status 1 if any message was not accepted.
     """
-    if http:
-        raise click.UsageError("--http: injection over HTTP is not implemented yet")
     results, elapsed, cpu = run(options, show=not as_json and sys.stderr.isatty())
     if as_json:
         answer = {**results.as_json(elapsed), "cpu_seconds": round(cpu, 3)}
@@ -147,6 +145,7 @@ def _plan(options: dict[str, Any]) -> "LoadPlan":
         retry=options["retry"],
         timeout=options["timeout"],
         ehlo=options["ehlo"],
+        http_host="{}:{}".format(*options["target"]) if options["http"] else None,
         local_addresses=options["local_address"],
     )
 

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
+from kumotwist.cli.traffic_http import HttpTrafficWire
 from kumotwist.cli.traffic_mail import Letter, Mailing
 from kumotwist.cli.traffic_results import Results
 from kumotwist.cli.traffic_wire import TrafficWire
@@ -39,6 +40,7 @@ class LoadPlan(Struct, frozen=True, kw_only=True):
     timeout: float = 60.0
     ehlo: str = "localhost"
     local_addresses: Sequence[str] = ()
+    http_host: str | None = None  # what the Host field says; None: SMTP is spoken
 
 
 Connect = Callable[[ClientFactory, str | None], object]  # the factory's one connection, from that local address
@@ -135,7 +137,7 @@ class LoadLane:
     def __init__(self, load: Load, local_address: str | None) -> None:
         self._load = load
         self._local_address = local_address
-        self._wire: TrafficWire | None = None
+        self._wire: TrafficWire | HttpTrafficWire | None = None
         self._opened = 0.0
         self._pause = FIRST_PAUSE
         self._waiting: IDelayedCall | None = None
@@ -145,11 +147,20 @@ class LoadLane:
         self._opened = self._load.clock.seconds()
         self._load.connect(LaneFactory(self), self._local_address)
 
-    def wire(self) -> TrafficWire:
+    def wire(self) -> "TrafficWire | HttpTrafficWire":
         """A connection was made."""
         load = self._load
         load.results.connections += 1
         plan = load.plan
+        if plan.http_host is not None:
+            self._wire = HttpTrafficWire(
+                self,
+                load.clock.seconds,
+                sender=load.mailing.sender,
+                host=plan.http_host.encode(),
+                most=plan.messages_per_connection,
+            )
+            return self._wire
         self._wire = TrafficWire(
             self,
             load.clock.seconds,
@@ -226,7 +237,7 @@ class LaneFactory(ClientFactory):
     def __init__(self, lane: LoadLane) -> None:
         self._lane = lane
 
-    def buildProtocol(self, addr: IAddress | None) -> TrafficWire:
+    def buildProtocol(self, addr: IAddress | None) -> "TrafficWire | HttpTrafficWire":
         return self._lane.wire()
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:

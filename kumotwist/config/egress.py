@@ -21,6 +21,7 @@ from kumotwist.config.fields import (
     Rate,
 )
 from kumotwist.config.keys import KeySource
+from kumotwist.config.openssl import CipherSuite
 from kumotwist.config.queues import RefreshStrategy, Shrinking
 
 UNSPECIFIED = "unspecified"  # the built-in pool and source: the kernel picks the address
@@ -71,6 +72,7 @@ class EgressPool(Struct, frozen=True, kw_only=True):
 
     name: KeyAbove
     entries: tuple[PoolEntry, ...] = ()
+    ttl: Duration = 60.0  # how long the answer of a policy may be kept
 
 
 class EgressSettings(Struct, frozen=True, kw_only=True):
@@ -120,6 +122,8 @@ RESERVED_LIMITS = "kumomta."  # names of additional limits that begin so are the
 
 LimitName = Annotated[str, Meta(description="name of a limit", extra={"kind": "limit_name"})]
 CipherList = Annotated[str, Meta(description="ciphers", extra={"kind": "cipher_list"})]
+CipherSuites = Annotated[str, Meta(description="ciphers", extra={"kind": "cipher_suites"})]
+TlsOptions = Annotated[str, Meta(description="options", extra={"kind": "openssl_options"})]
 
 
 class PathSettings(Struct, frozen=True, kw_only=True):
@@ -157,13 +161,13 @@ class PathSettings(Struct, frozen=True, kw_only=True):
     enable_tls: EnableTls = EnableTls.OPPORTUNISTIC
     remember_broken_tls: Duration | None = None
     opportunistic_tls_reconnect_on_failed_handshake: bool = False
-    tls_prefer_openssl: bool = False
+    tls_prefer_openssl: bool = False  # there is nothing else here: only that openssl_* count, and not rustls_cipher_suites
     tls_certificate: KeySource | None = None  # with tls_private_key: what we show to a server that asks for it
     tls_private_key: KeySource | None = None
     openssl_cipher_list: CipherList | None = None  # up to TLS 1.2
-    openssl_cipher_suites: str | None = None  # TLS 1.3
-    openssl_options: str | None = None
-    rustls_cipher_suites: tuple[str, ...] = ()
+    openssl_cipher_suites: CipherSuites | None = None  # TLS 1.3
+    openssl_options: TlsOptions | None = None
+    rustls_cipher_suites: tuple[CipherSuite, ...] = ()  # the same ones of OpenSSL; instead of the two lists
     enable_dane: bool = False
     enable_mta_sts: bool = True
     smtp_auth_plain_username: str | None = None

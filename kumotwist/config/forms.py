@@ -5,8 +5,8 @@ What is a scalar and nothing else is a kind (`config.kinds`).  An annotation nam
 """
 
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Protocol, get_args, get_origin
 
 from msgspec import Meta
 
@@ -14,12 +14,28 @@ from kumotwist.config.faults import Noted
 from kumotwist.config.fields import BadValue, Rate, parse_rate, shown
 from kumotwist.config.keys import KeyData, KeyEvent
 from kumotwist.config.kinds import Kind
-from kumotwist.config.placed import Placed, Table, Text, described, has_controls
+from kumotwist.config.placed import Entry, Placed, Table, Text, described, has_controls
 
-if TYPE_CHECKING:
-    from kumotwist.config.reading import Reading
 
-Form = Callable[["Reading", Placed, str], Any]  # raises Noted where nothing can be read
+class Reading(Protocol):
+    """What a form needs of the reading that it is part of (`config.reading.Reading`)."""
+
+    def note(self, at: Placed | Entry, name: str, what: str) -> None: ...
+
+    def asks_policy(self, at: Placed, name: str, event: str) -> None: ...
+
+    def is_awaited(self, key: str, whose: Any) -> bool: ...
+
+    def unknown(self, key: str, entry: Entry, where: str, known: Collection[str], awaited: Any = None) -> None: ...
+
+    def items(self, given: Placed, name: str) -> tuple[Placed, ...]: ...
+
+    def scalar(self, kind: Kind, given: Placed, name: str) -> Any: ...
+
+    def free(self, given: Placed, name: str) -> Any: ...
+
+
+Form = Callable[[Reading, Placed, str], Any]  # raises Noted where nothing can be read
 
 
 def form_of(wanted: Any) -> Form | None:
@@ -33,10 +49,10 @@ def form_of(wanted: Any) -> Form | None:
 # --- key sources -----------------------------------------------------------------------------------------------------
 
 _SOURCES = "the name of a file, {key_data: ...} or {event_name: ..., event_args: [...]}"
-_SOURCE_KEYS = ("key_data", "event_name", "event_args")
+_SOURCE_KEYS = ("key_data", "event_name", "event_args", "environment")
 
 
-def _key_source(reading: "Reading", given: Placed, name: str) -> str | KeyData | KeyEvent:
+def _key_source(reading: Reading, given: Placed, name: str) -> str | KeyData | KeyEvent:
     if isinstance(given, Text) and not given.is_null:
         return _file(reading, given, name)
     if not isinstance(given, Table):
@@ -50,13 +66,15 @@ def _key_source(reading: "Reading", given: Placed, name: str) -> str | KeyData |
         raise Noted
     if known == ["key_data"]:
         return _key_data(reading, given.entries["key_data"].value, name)
-    if "event_name" in known and "key_data" not in known:
+    if known == ["environment"]:
+        return _from_environment(reading, given.entries["environment"].value, name)
+    if "event_name" in known and not {"key_data", "environment"} & set(known):
         return _key_event(reading, given, name)
     reading.note(given, name, f"{' and '.join(known) or 'nothing'} in it, expected {_SOURCES}")
     raise Noted
 
 
-def _file(reading: "Reading", given: Text, name: str) -> str:
+def _file(reading: Reading, given: Text, name: str) -> str:
     # What stands here instead of a file may be the secret itself, so it is not shown.
     if not given.text or has_controls(given.text):
         reading.note(given, name, f"a text that is no name of a file, expected {_SOURCES}")
@@ -64,14 +82,26 @@ def _file(reading: "Reading", given: Text, name: str) -> str:
     return os.path.abspath(os.path.join(os.path.dirname(given.place.file), given.text))
 
 
-def _key_data(reading: "Reading", given: Placed, name: str) -> KeyData:
+def _key_data(reading: Reading, given: Placed, name: str) -> KeyData:
     if not isinstance(given, Text) or given.is_null or not given.text:
         reading.note(given, name, f"{described(given) if not isinstance(given, Text) else 'nothing'} as key_data, expected a text")
         raise Noted
     return KeyData(given.text.encode("utf-8", "surrogatepass"))
 
 
-def _key_event(reading: "Reading", given: Table, name: str) -> KeyEvent:
+def _from_environment(reading: Reading, given: Placed, name: str) -> KeyData:
+    """What a variable of the environment holds; the process has one environment, so it is read once."""
+    if not isinstance(given, Text) or given.is_null or not given.text:
+        reading.note(given, name, f"{described(given)} as environment, expected the name of a variable")
+        raise Noted
+    value = os.environ.get(given.text)
+    if not value:
+        reading.note(given, name, f"the environment has no {shown(given.text)}, expected a variable that is set")
+        raise Noted
+    return KeyData(value.encode("utf-8", "surrogateescape"))
+
+
+def _key_event(reading: Reading, given: Table, name: str) -> KeyEvent:
     event = given.entries["event_name"].value
     read = reading.scalar(_EVENT, event, "event_name")
     arguments: list[Any] = []
@@ -101,7 +131,7 @@ _EVENT = Kind("the name of an event of the policy", _event_name)
 _TRIGGERS = 'Immediate or {Threshold: "5/hr"}'
 
 
-def _trigger(reading: "Reading", given: Placed, name: str) -> Rate | None:
+def _trigger(reading: Reading, given: Placed, name: str) -> Rate | None:
     if isinstance(given, Text) and given.text == "Immediate":
         return None
     if not isinstance(given, Table):

@@ -15,14 +15,20 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from kumotwist.config.bounces import BounceClassifierSettings
+from kumotwist.config.dkim import DkimSigner, is_under
 from kumotwist.config.egress import EgressPool, EgressSource, PathSettings, PoolEntry
 from kumotwist.config.faults import Broken, Place
 from kumotwist.config.fields import Limit, Rate, format_duration, format_rate
+from kumotwist.config.http import HttpListenerSettings
 from kumotwist.config.kinds import kind_of
 from kumotwist.config.listeners import ListenerDomain, ListenerSettings
-from kumotwist.config.mx_list import read_protocol
+from kumotwist.config.log_hooks import PolicyHook
 from kumotwist.config.placed import Items, Placed, Table, Text, check_depth, table
+from kumotwist.config.protocol import read_protocol
 from kumotwist.config.queues import QueueSettings
+from kumotwist.config.read_bounces import read_bounce_classifier
+from kumotwist.config.read_http import read_http_listeners
 from kumotwist.config.read_listeners import read_listeners
 from kumotwist.config.reading import UNFIT, Reading, Setting, Settings, fields_of, values_of
 
@@ -150,11 +156,9 @@ class GivenParameters:
         name = self._name(self._table, "name")
         entries = self._table.entries.get("entries")
         found = [] if entries is None else self._entries(entries.value)
-        for key, entry in self._table.entries.items():
-            if key not in ("name", "entries"):
-                self._reading.unknown(key, entry, "the parameters", ("name", "entries"), EgressPool)
+        ttl = values_of(self.settings(EgressPool, leave=("name", "entries")))
         self.check()
-        return EgressPool(name=name, entries=tuple(found))
+        return EgressPool(name=name, entries=tuple(found), **ttl)
 
     def _entries(self, given: Placed) -> list[PoolEntry]:
         found = []
@@ -172,7 +176,8 @@ class GivenParameters:
         settings = self.settings(QueueSettings, leave=("protocol",))
         protocol = self._table.entries.get("protocol")
         if protocol is not None:
-            settings["mx_list"] = Setting(read_protocol(self._reading, protocol.value), protocol.value.place)
+            for name, value in read_protocol(self._reading, protocol.value).items():
+                settings[name] = Setting(value, protocol.value.place)
         self.check()
         made = QueueSettings(**values_of(settings))
         most = made.max_retry_interval
@@ -181,12 +186,49 @@ class GivenParameters:
             raise BadParameters(self._of, [f"max_retry_interval: {shorter}, expected it as long or longer"])
         return made
 
+    def bounce_classifier(self) -> BounceClassifierSettings:
+        """With the rules of all files that it names.  Raises BadParameters."""
+        made = read_bounce_classifier(self._reading, self._table)
+        self.check()
+        return made
+
+    @property
+    def files(self) -> list[str]:
+        """What was read for them."""
+        return self._reading.faults.files
+
+    def policy_hook(self) -> PolicyHook:
+        """Raises BadParameters."""
+        settings = self.settings(PolicyHook)
+        if "name" not in settings:
+            self._name(self._table, "name")
+        self.check()
+        return PolicyHook(**values_of(settings))
+
+    def dkim_signer(self) -> DkimSigner:
+        """Raises BadParameters."""
+        made = self._reading.whole(DkimSigner, self._table, "the signer")
+        self.check()
+        if not isinstance(made, DkimSigner):  # null is no fault where a parameter has a default, and these have none
+            raise BadParameters(self._of, ["None for domain, selector, headers or key, expected all four"])
+        if not any(name.lower() == "from" for name in made.headers):
+            raise BadParameters(self._of, ["headers: From is not among them, and no signature counts without it"])
+        if made.agent_user_identifier is not None and not is_under(made.agent_user_identifier, made.domain):
+            raise BadParameters(self._of, [f"agent_user_identifier: {made.agent_user_identifier} is not under {made.domain}"])
+        return made
+
     def listener_domain(self) -> ListenerDomain:
         return self.struct(ListenerDomain)
 
     def listener(self) -> ListenerSettings:
         """A listener as a file would have it, certificates included.  Raises BadParameters."""
         listeners = read_listeners(self._reading, Items((self._table,), self._place))
+        self.check()
+        return listeners[0]
+
+    def http_listener(self) -> HttpListenerSettings:
+        """A listener as a file would have it, certificates included.  Raises BadParameters."""
+        listeners = read_http_listeners(self._reading, Items((self._table,), self._place))
         self.check()
         return listeners[0]
 

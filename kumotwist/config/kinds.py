@@ -11,10 +11,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import urlsplit
 
 import idna
+from jinja2 import TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Meta, Struct
 
+from kumotwist.config.dkim import CONFORMANCE
 from kumotwist.config.egress import RESERVED_LIMITS
 from kumotwist.config.fields import (
     BadValue,
@@ -33,6 +37,7 @@ from kumotwist.config.fields import (
     shown,
 )
 from kumotwist.config.listeners import ReportHandling
+from kumotwist.config.openssl import checked_suites, openssl_options
 from kumotwist.config.placed import Text, has_controls
 from kumotwist.mail.address import BadAddress, parse_domain
 
@@ -84,6 +89,22 @@ def _alternatives(words: list[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
+def _lines(given: Text) -> str:
+    """A text that may have line ends and tabs in it."""
+    if has_controls(given.text.replace("\n", "").replace("\t", "")):
+        raise BadValue(f"{shown(given.text)} has control characters")
+    return given.text
+
+
+def _record_template(given: Text) -> str:
+    text = _lines(given)
+    try:
+        ImmutableSandboxedEnvironment().parse(text)
+    except TemplateSyntaxError as fault:
+        raise BadValue(f"{shown(text)} is no template: {fault.message} in its line {fault.lineno}") from None
+    return text
+
+
 def _reports(given: Text) -> ReportHandling:
     """One of the model's words, or its older switch."""
     if given.text in _REPORTS:
@@ -119,6 +140,21 @@ def _cipher_list(given: Text) -> str:
     return given.text
 
 
+def _cipher_suites(given: Text) -> str:
+    try:
+        return checked_suites(_text(given))
+    except ValueError:
+        raise BadValue(f"{shown(given.text)} selects no suite") from None
+
+
+def _openssl_options(given: Text) -> str:
+    try:
+        openssl_options(_text(given))
+    except ValueError as fault:
+        raise BadValue(str(fault)) from None
+    return given.text
+
+
 def _suffix(given: Text) -> str:
     if "/" in _text(given):
         raise BadValue(f"{shown(given.text)} would name another directory")
@@ -132,6 +168,30 @@ def _header(given: Text) -> str:
     if not _FIELD_NAME.match(given.text):
         name = given.text.partition(":")[0].strip().replace(" ", "-")
         raise BadValue(f"{shown(given.text)} is not the name of a header field", shown(name) if _FIELD_NAME.match(name) else "")
+    return given.text
+
+
+_SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
+
+
+def _selector(given: Text) -> str:
+    if not _SELECTOR.match(given.text) or ".." in given.text or len(given.text) > 200:
+        raise BadValue(f"{shown(given.text)} is no selector")
+    return given.text
+
+
+def _dkim_identity(given: Text) -> str:
+    local, at, domain = _text(given).rpartition("@")
+    if not at or not re.fullmatch(r"[!-:<-?A-~]*", local):
+        raise BadValue(f"{shown(given.text)} is no identity")
+    return f"{local}@{domain_name(domain)}"
+
+
+def _conformance(given: Text) -> str:
+    for name in filter(None, (one.strip() for one in _text(given).split("|"))):
+        if name not in CONFORMANCE:
+            meant = nearest(name, CONFORMANCE)
+            raise BadValue(f"{shown(name)} is not known", shown(meant) if meant else "")
     return given.text
 
 
@@ -289,6 +349,32 @@ def _host_and_port(given: Text) -> str:
         return f"{_server_name(Text(host, given.place))}:{port}"
 
 
+_HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # it is part of a key on the shelf, and a label in metrics
+
+
+def _hook_name(given: Text) -> str:
+    if not _HOOK_NAME.match(given.text):
+        raise BadValue(f"{shown(given.text)} is no name for a hook")
+    return given.text
+
+
+def _url(*schemes: str) -> Callable[[Text], str]:
+    def read(given: Text) -> str:
+        try:
+            parts = urlsplit(_text(given))
+            usable = parts.scheme in schemes and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or not given.text.isascii() or " " in given.text:
+            raise BadValue(f"{shown(given.text)} is no URL of {' or '.join(schemes)}")
+        if parts.password:
+            # Texts of the configuration end up in logs; a password has a parameter of its own.
+            raise BadValue("a URL with a password in it")
+        return given.text
+
+    return read
+
+
 def _nameserver(given: Text) -> str:
     address, port = address_and_port(given.text)
     return address if port is None else join_port(address, port)
@@ -341,6 +427,17 @@ _KINDS: Mapping[str, Callable[[Meta], Kind]] = {
     "credential": _fixed("a text of 1 to 255 octets", _credential),
     "limit_name": _fixed("a name of your own, shared by the paths that are to share the limit", _limit_name),
     "cipher_list": _fixed("a list of ciphers in OpenSSL's form", _cipher_list),
+    "cipher_suites": _fixed("suites of TLS 1.3 such as TLS_AES_128_GCM_SHA256", _cipher_suites),
+    "openssl_options": _fixed("names such as NO_TICKET|NO_TLSV1_3", _openssl_options),
+    "hook_name": _fixed("1 to 64 letters, digits, dots, dashes and underscores", _hook_name),
+    "http_url": _fixed("a URL such as https://hooks.example.com/records", _url("http", "https")),
+    "amqp_url": _fixed("a URL such as amqp://user@broker.example.com/vhost, without a password", _url("amqp", "amqps")),
+    "nats_url": _fixed("a URL such as nats://127.0.0.1:4222, without a password", _url("nats", "tls")),
+    "selector": _fixed("a selector such as dkim2024", _selector),
+    "dkim_identity": _fixed("an identity such as @news.example.com", _dkim_identity),
+    "conformance": _fixed("names of faults with | between them, such as LINE_TOO_LONG", _conformance),
+    "record_template": _fixed("a template such as {{ type }} {{ recipient }}", _record_template),
+    "lines": _fixed("a text of one or several lines", _lines),
     "nameserver": _fixed("an address such as 127.0.0.1 or 127.0.0.1:53", _nameserver),
 }  # fmt: skip
 

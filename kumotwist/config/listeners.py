@@ -88,7 +88,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True):
     tls_private_key: KeySource | None = None
     tls_required_client_ca: KeySource | None = None  # whose certificate a client needs
     sni: Mapping[ServerName, TlsIdentity] = {}  # the name that a client asks for, in lower case → what it is shown
-    deferred_spool: bool = False
+    deferred_spool: bool = False  # here and in the next line never anything else: see config.read_overrides
     deferred_queue: bool = False
     allow_xclient: bool = False
     require_proxy_protocol: bool = False

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from kumotwist.config.fields import BadValue, parse_ip
 from kumotwist.config.kinds import Kind, address_and_port, domain_name, host_and_port
-from kumotwist.config.placed import Items, Placed, Table
+from kumotwist.config.placed import Items, Placed, Table, Text
 from kumotwist.config.queues import MxHost
 from kumotwist.config.reading import UNFIT, Reading
 
@@ -14,16 +16,21 @@ _FORMS = 'a host such as mx.example.com, "mx.example.com:25", "[10.0.0.1]" or {n
 def read_protocol(reading: Reading, given: Placed) -> tuple[MxHost, ...]:
     """The hosts in their order; none where `smtp` names none, so that the domain's MX holds."""
     hosts: tuple[MxHost, ...] = ()
+    secure = False
     for key, entry in reading.table(given, "protocol").entries.items():
         if key == "smtp":
             for inner, found in reading.table(entry.value, key).entries.items():
                 if inner == "mx_list":
                     hosts = _hosts(reading, found.value)
+                elif inner == "treat_mx_list_as_secure":
+                    null = isinstance(found.value, Text) and found.value.is_null
+                    secure = not null and reading.value(bool, found.value, inner) is True
                 else:
-                    reading.unknown(inner, found, "protocol.smtp", ["mx_list"], "protocol.smtp")
+                    known = ["mx_list", "treat_mx_list_as_secure"]
+                    reading.unknown(inner, found, "protocol.smtp", known, "protocol.smtp")
         else:
-            reading.unknown(key, entry, "protocol", ["smtp"], "protocol")
-    return hosts
+            reading.unknown(key, entry, "protocol", ["smtp", "maildir", "maildir_path", "custom_lua"], "protocol")
+    return tuple(replace(host, secure=True) for host in hosts) if secure else hosts
 
 
 def _hosts(reading: Reading, given: Placed) -> tuple[MxHost, ...]:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from kumotwist.config.fields import Duration, HeaderName, Rate, RoutedTo
+from kumotwist.config.fields import Duration, HeaderName, Positive, Rate, RoutedTo
+from kumotwist.config.path_template import PathTemplate
 
 
 class MxHost(Struct, frozen=True, kw_only=True):
@@ -15,12 +16,14 @@ class MxHost(Struct, frozen=True, kw_only=True):
 
     name: host name (its A and AAAA are looked up) or, with addr, only what it is called.
     addr: IP address already known.  port: None leaves it to the path.  label: how the entry stands in the site's name.
+    secure: to be taken for named by a signed MX (`treat_mx_list_as_secure`), which matters to DANE.
     """
 
     name: str
     label: str
     addr: str | None = None
     port: int | None = None
+    secure: bool = False
 
 
 class RefreshStrategy(Enum):
@@ -54,8 +57,31 @@ class ShrinkRule(Struct, frozen=True, kw_only=True):
     policy: Shrinking
 
 
+class MaildirDelivery(Struct, frozen=True, kw_only=True):
+    """`protocol: {maildir: ...}`: mail ends in directories here.  Modes: None leaves them to the umask."""
+
+    maildir_path: PathTemplate
+    dir_mode: int | None = None
+    file_mode: int | None = None
+
+
+class PolicyDelivery(Struct, frozen=True, kw_only=True):
+    """
+    `protocol: {custom_lua: ...}`: an object that the policy makes does what a session does elsewhere.
+
+    constructor: the event that makes it.  batch_size: messages that it is given at once, at most.  min_batch_size: so many
+    are waited for, at most `max_batch_latency` seconds.
+    """
+
+    constructor: str = ""  # never empty once it has been read
+    batch_size: Positive = 1
+    min_batch_size: Positive = 1
+    max_batch_latency: Duration = 0.0
+
+
 RetryInterval = Annotated[float, Meta(description="duration", ge=1.0, extra={"kind": "duration"})]
 MxList = Annotated[tuple[MxHost, ...], Meta(extra={"key": "protocol"})]
+InsteadOfSmtp = Annotated[MaildirDelivery | PolicyDelivery | None, Meta(extra={"key": "protocol"})]
 UnknownTenant = Annotated[bool, Meta(extra={"kind": "unknown_tenant", "key": "unknown_tenant"})]
 
 
@@ -68,6 +94,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     egress_pool: str | None = None
     max_message_rate: Rate | None = None
     mx_list: MxList = ()  # from protocol: {smtp: {mx_list: [...]}}; empty: the domain's MX
+    instead_of_smtp: InsteadOfSmtp = None  # from protocol, too
     reap_interval: Duration = 600.0
     provider_name: str | None = None
     refresh_interval: Duration = 60.0

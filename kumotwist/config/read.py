@@ -11,23 +11,32 @@ from typing import Any
 
 from msgspec import Struct
 
+from kumotwist.config.bounces import BounceClassifierSettings
 from kumotwist.config.egress import EgressSettings
 from kumotwist.config.faults import ConfigFaults, Fault, Place
 from kumotwist.config.fields import BadValue, shown
 from kumotwist.config.kinds import domain_name
 from kumotwist.config.placed import Placed, Table, Text
+from kumotwist.config.read_bounces import read_bounce_classifier
+from kumotwist.config.read_dkim import read_dkim
 from kumotwist.config.read_egress import EgressReading
+from kumotwist.config.read_http import check_addresses, read_access_control, read_http_listeners
 from kumotwist.config.read_listeners import read_listener_domains, read_listeners, read_tls
+from kumotwist.config.read_log_hooks import read_log_hooks
+from kumotwist.config.read_memory import read_memory
 from kumotwist.config.read_policy import read_policy
 from kumotwist.config.read_queues import QueuesReading, read_routing
 from kumotwist.config.read_shaping import read_shaping
+from kumotwist.config.read_suppression import read_suppression
 from kumotwist.config.reading import Reading, values_of
 from kumotwist.config.server import Config, DnsSettings, LogSettings, SpoolSettings
 
 __all__ = ["ConfigFaults", "Examined", "Fault", "examine", "read_config", "unanswered"]
 
 _SECTIONS = (
-    "policy", "spool", "logs", "dns", "esmtp_listeners", "listener_domains", "egress", "queues", "routing", "shaping", "tls",
+    "policy", "spool", "memory", "logs", "dns", "esmtp_listeners", "http_listeners", "access_control", "listener_domains", "egress",
+    "queues", "routing", "shaping", "tls",
+    "bounce_classifier", "log_hooks", "dkim", "suppression",
 )  # fmt: skip
 
 
@@ -103,6 +112,12 @@ def _values(reading: Reading, root: Table) -> dict[str, Any]:
     for key, read in _READERS.items():
         if key in given:
             values[key] = read(reading, given[key])
+    if "suppression" in given:
+        decided = "policy" not in root.entries  # else the policy may be who configures the classifier
+        classifier = values.get("bounce_classifier", BounceClassifierSettings()) if decided else None
+        values["suppression"] = read_suppression(reading, given["suppression"], classifier)
+    if "http_listeners" in given:
+        check_addresses(reading, given["http_listeners"].place, values.get("esmtp_listeners", ()), values["http_listeners"])
     values |= _egress_and_queues(reading, given, root.place)
     for place, name, event in reading.asked:
         what = f"{name}: nobody answers {shown(event)}, expected a handler for it in the policy"
@@ -122,11 +137,17 @@ def _egress_and_queues(reading: Reading, given: Mapping[str, Placed], place: Pla
 _READERS: Mapping[str, Any] = {
     "policy": read_policy,
     "spool": lambda reading, given: reading.struct(SpoolSettings, given, "spool"),
+    "memory": read_memory,
     "logs": lambda reading, given: reading.struct(LogSettings, given, "logs"),
     "dns": lambda reading, given: reading.struct(DnsSettings, given, "dns"),
     "esmtp_listeners": read_listeners,
+    "http_listeners": read_http_listeners,
+    "access_control": read_access_control,
     "listener_domains": read_listener_domains,
     "routing": read_routing,
     "shaping": read_shaping,
     "tls": read_tls,
+    "bounce_classifier": read_bounce_classifier,
+    "log_hooks": read_log_hooks,
+    "dkim": read_dkim,
 }

@@ -38,10 +38,25 @@ def _listener(reading: Reading, table: Table, taken: dict[str, Place]) -> Listen
 
 
 def _check_address(reading: Reading, listen: str, place: Place, taken: dict[str, Place]) -> None:
-    """An address with a port is for one listener; 0.0.0.0 and an address of this machine are two."""
+    """An address with a port is for one listener; 0.0.0.0 is every IPv4 address, so who listens there leaves none to others."""
     first = taken.setdefault(listen, place)
-    if first is not place and parse_listen(listen)[1]:
+    if not parse_listen(listen)[1]:
+        return
+    if first is not place:
         reading.faults.note(place, f"listen: {shown(listen)} is taken by the listener in line {first.line}")
+        return
+    for other, where in taken.items():
+        if other != listen and overlap(listen, other):
+            what = f"{shown(listen)} and {shown(other)} (line {where.line}) are one address"
+            reading.faults.note(place, f"listen: {what}, expected a single address in both, or one listener with via")
+            return
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two `ip:port` is every address of the other's family, on the same port."""
+    (host, port), (other_host, other_port) = parse_listen(one), parse_listen(other)
+    same_family = (":" in host) == (":" in other_host)
+    return port == other_port and same_family and not {host, other_host}.isdisjoint(("0.0.0.0", "::"))
 
 
 def read_tls(reading: Reading, given: Placed) -> TlsSettings:

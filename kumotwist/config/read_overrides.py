@@ -18,6 +18,12 @@ from kumotwist.config.read_keys import CERTIFICATE, KEY, PAIR, check_both, check
 from kumotwist.config.reading import UNFIT, Reading, Settings, values_of
 
 WHOLE = ("listen", "max_connections")  # what a listener has but once
+# What the model can do and we never shall; to say that it is off is no fault.
+_NEVER = {
+    "deferred_spool": "would say 250 for messages that a crash loses; leave it out: many messages share one write to the disk",
+    "deferred_queue": "would say 250 before the policy has seen the message, and what it refuses would have to bounce; leave it "
+    "out: a handler that awaits holds up its own session only",
+}
 _READ_HERE = ("sni", "meta", "peer", "via")
 _NETWORK = Kind("an address, a network such as 10.0.0.0/8, or any", lambda text: parse_networks(text.text))
 _SERVER_NAME = kind_of(ServerName)
@@ -67,6 +73,11 @@ def add_table(
             reading.faults.note(table.entries[key].place, f"{key} holds for the whole listener, expected it beside listen")
     named = Table({key: entry for key, entry in table.entries.items() if key not in refused}, table.place)
     block.options.update(reading.settings(ListenerSettings, named, where, leave=(*_READ_HERE, *leave)))
+    for key, reason in _NEVER.items():
+        setting = block.options.get(key)
+        if setting is not None and setting.value is True:
+            del block.options[key]
+            reading.faults.note(setting.place, f"{key}: {reason}")
     block.named.update({name: table.entries[name].place for name in PAIR if name in table.entries})
     _add_meta(reading, named, block)
     _add_sni(reading, named, block)

@@ -10,8 +10,8 @@ from kumotwist.config.compose import queue_settings
 from kumotwist.config.egress import EgressSettings
 from kumotwist.config.fields import format_duration, nearest, shown
 from kumotwist.config.kinds import kind_of
-from kumotwist.config.mx_list import read_protocol
 from kumotwist.config.placed import Entry, Items, Placed, Table, Text
+from kumotwist.config.protocol import read_protocol
 from kumotwist.config.queues import CampaignSettings, QueueRule, QueueSettings, QueuesSettings, TenantSettings
 from kumotwist.config.read_listeners import read_domain_key
 from kumotwist.config.reading import UNFIT, Reading, Setting, Settings, fields_of, values_of
@@ -155,7 +155,8 @@ class QueuesReading:
         entry = table.entries.get("protocol")
         if entry is None:
             return {}
-        return {"mx_list": Setting(read_protocol(self._reading, entry.value), entry.value.place)}
+        found = read_protocol(self._reading, entry.value)
+        return {name: Setting(value, entry.value.place) for name, value in found.items()}
 
     def _add_rule(self, table: Table, rule: _Rule, name: str, level: int) -> None:
         """Options, and below them the tables of tenants and of their campaigns."""

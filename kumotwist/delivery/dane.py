@@ -34,9 +34,12 @@ async def tlsa_of(find: Find, host: str, address: Address) -> tuple[Tlsa, ...] |
     A host's usable TLSA records.  None: it has none that count; empty: it has some, none of them usable.
 
     They count where its address, or the alias that leads to it, is authentic (section 2.2.2); else nobody asks for them.
+    An address that the operator gave with the host, and calls secure, is.
     Those of the name that an alias leads to are not asked for, as in the model.  Raises LookupFailed.
     """
-    if literal_ip(host) is not None or not await _address_is_secure(find, host, address.ip):
+    if literal_ip(host) is not None:
+        return None
+    if not address.given and not await _address_is_secure(find, host, address.ip):
         return None
     found = await find(f"_{address.port}._tcp.{host}", "TLSA")
     if not found.secure or not found.records:

@@ -1,5 +1,6 @@
 """What the domains of a session's messages demand of connections: learnt once for each scheduled queue, then remembered."""
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from kumotwist.delivery.dane import secure_hosts
@@ -24,6 +25,7 @@ class Demands:
 
     A ready queue is for many domains, as long as their hosts are the same.  Each is heeded for its own mail only (in the
     model the domain that came first speaks for all), so that none can keep another's mail from going.
+    The hosts of an `mx_list` have no domain behind them; they are secure if the operator says so.
     """
 
     __slots__ = ("_dane", "_known", "_means", "_policies", "differ", "usual")
@@ -33,9 +35,12 @@ class Demands:
         self._known: dict[str, Demand] = {}
         self.usual = Demand(mode=path.settings.enable_tls)
         destination = path.destination
-        by_dns = destination.shuffled and not any(host.addr for group in destination.groups for host in group)
+        hosts = [host for group in destination.groups for host in group]
+        by_dns = destination.shuffled and not any(host.addr for host in hosts)
         self._policies = means.policies if path.settings.enable_mta_sts and destination.is_mx else None
         self._dane = means.secured if path.settings.enable_dane and by_dns else None
+        if path.settings.enable_dane and means.secured is not None and any(host.secure for host in hosts):
+            self.usual = replace(self.usual, secure_hosts=frozenset(host.name for host in hosts))
         self.differ = self._policies is not None or self._dane is not None
 
     def known(self, message: Message) -> Demand | None:

@@ -17,6 +17,7 @@ from kumotwist.delivery.wire import Reactor
 from kumotwist.mail.disposition import Attempt, Outcome
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Reply
+from kumotwist.smtp.watching import UNWATCHED, Dialogues
 
 WentOn = Callable[[Message, Attempt, Sequence[Outcome]], None]
 Dropped = Callable[[Message, Reply, float], None]
@@ -50,7 +51,9 @@ class Means(Struct, frozen=True, kw_only=True):
     policies: Policies | None = None
     secured: Secured | None = None
     ask_policy: AskPolicy | None = None
-    source_unplumbed: Callable[[str], None] | None = None
-    proxy_unhealthy: Callable[[str], None] | None = None
+    source_unplumbed: Callable[[str], bool | None] | None = None
+    proxy_unhealthy: Callable[[str], bool | None] | None = None
+    source_usable: Callable[[str], bool] | None = None
     went_on: WentOn | None = None
     dropped: Dropped | None = None
+    dialogues: Dialogues = UNWATCHED

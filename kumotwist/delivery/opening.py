@@ -146,7 +146,7 @@ async def _terms(address: Address, means: Means, demand: Demand) -> tuple[Terms,
         tlsa = await tlsa_of(means.secured.find, host, address)
     except LookupFailed as fault:
         raise HostFailed(f"{address}: whether it has TLSA records is not known: {fault}") from None
-    return replace(terms_of(demand, tlsa), names=(host, demand.domain)), True
+    return replace(terms_of(demand, tlsa), names=(host, demand.domain) if demand.domain else (host,)), True
 
 
 async def _connect(wire: ClientWire, path: EgressPath, address: Address, means: Means) -> SourceAddress:

@@ -41,12 +41,14 @@ class Address(Struct, frozen=True, kw_only=True):
 
     name: the host as records name it, absolute for names (`mx.example.com.`), bare for literals.  ip: its text.
     in_clear: no STARTTLS there: a handshake just failed, and the path does not insist.
+    given: the address stood with the host in an `mx_list` that is to be taken for secure; no DNS was asked for it.
     """
 
     name: str
     ip: str
     port: int
     in_clear: bool = False
+    given: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}/{self.ip_port}"
@@ -154,6 +156,7 @@ def _address(host: MxHost, ip: str, path: EgressPath) -> Address:
         name=literal_ip(host.name) or f"{host.name.rstrip('.')}.",
         ip=address_text(ip),  # also in an answer of the DNS, ::ffff:127.0.0.1 would be a way around prohibited_hosts
         port=path.source.remote_port or host.port or path.settings.smtp_port,
+        given=host.secure and host.addr is not None,
     )
 
 

@@ -29,17 +29,20 @@ from kumotwist.delivery.opening import (
 from kumotwist.delivery.plan import Address, Hopeless, Resolver, in_clear, make_plan
 from kumotwist.delivery.proxy import sends_from
 from kumotwist.delivery.sending import Sending
+from kumotwist.delivery.shown import Showing
 from kumotwist.delivery.stop import Stop, Stopped, shutdown_grace
 from kumotwist.delivery.supply import Supply
 from kumotwist.delivery.tls import Trust
 from kumotwist.delivery.tls_policy import broken_tls_remembered, clear_after_failure, fits
 from kumotwist.delivery.watchdog import UNTROUBLED, Phase, Watchdog, stuck_reply, watchdog_patience
+from kumotwist.delivery.watched import known
 from kumotwist.delivery.wire import ClientWire, Reactor, ShutDown
 from kumotwist.mail.disposition import Attempt, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
 from kumotwist.mail.reply import INTERNAL, EnhancedCode, Reply
 from kumotwist.smtp.client_session import ClientSession
+from kumotwist.smtp.watching import UNWATCHED, Dialogues
 
 T = TypeVar("T")
 
@@ -47,7 +50,7 @@ UNPLUMBED_REST = 30.0  # seconds that a message waits where nobody asked to be t
 CHUNKING_REST = 3600.0  # seconds for which a site that could not do BDAT gets DATA
 
 _NOT_KNOWN = EnhancedCode(4, 4, 4)
-_REASONS = {
+REASONS = {
     Phase.CONNECTION_RATE_THROTTLED: Reason.CONNECTION_RATE_THROTTLE,
     Phase.MESSAGE_RATE_THROTTLED: Reason.MESSAGE_RATE_THROTTLE,
 }
@@ -67,10 +70,12 @@ async def deliver(
     policies: Policies | None = None,
     secured: Secured | None = None,
     ask_policy: AskPolicy | None = None,
-    source_unplumbed: Callable[[str], None] | None = None,
-    proxy_unhealthy: Callable[[str], None] | None = None,
+    source_unplumbed: Callable[[str], bool | None] | None = None,
+    proxy_unhealthy: Callable[[str], bool | None] | None = None,
+    source_usable: Callable[[str], bool] | None = None,
     went_on: WentOn | None = None,
     dropped: Dropped | None = None,
+    dialogues: Dialogues = UNWATCHED,
 ) -> None:
     """
     Deliver what the supply has until it has no more, the connection has served its time, or we are told to stop.
@@ -78,8 +83,9 @@ async def deliver(
     hostname: for EHLO, where neither path nor source names something else.  draw: uniform in [0, 1).
     session_id: makes a new one for each connection.  broken: what sites offer and cannot do; one for all sessions.
     policies, secured: MTA-STS and DANE, for paths that want them.  ask_policy: answers for keys that the policy has.
-    source_unplumbed: told the source whose address is not on this machine.  proxy_unhealthy: told the source whose proxy
-    does not do its part.
+    source_unplumbed: told the source whose address is not on this machine; where it answers False, the source goes on to be
+    used, and that is a failed host like any other.  proxy_unhealthy: told the source whose proxy does not do its part.
+    source_usable: False for a source that is left alone just now, so that nothing connects from there.
     went_on: told of an attempt after which the message, with the recipients that are left in it, is tried with the next
     host at once, uncounted; without it no message is (`try_next_host_on_transport_error`).
     dropped: gets the message of a session that was stuck, why, and the seconds it is to wait; else it is given back.
@@ -102,13 +108,15 @@ async def deliver(
         ask_policy=ask_policy,
         source_unplumbed=source_unplumbed,
         proxy_unhealthy=proxy_unhealthy,
+        source_usable=source_usable,
         went_on=went_on,
         dropped=dropped,
+        dialogues=dialogues,
     )
     await _Session(supply, means).live()
 
 
-class _Session:
+class _Session(Showing):
     """What one session has in hand: at most one message, at most one connection, and the hosts not yet tried."""
 
     log = Logger()
@@ -138,6 +146,7 @@ class _Session:
     async def live(self) -> None:
         """From the beginning to the end, whatever that is."""
         means = self._means
+        self._supply.show(self)
         means.stop.listen(self._hear_stop)
         watchdog = Watchdog(means.reactor, watchdog_patience(self._settings), self._where, self._end_stuck)
         self._running = Deferred.fromCoroutine(self._run())
@@ -235,7 +244,7 @@ class _Session:
             address = self._hosts.next()
             if (source_address := self._of_other_family(address)) is not None:
                 self._hosts.failed(HostFailed(f"{address}: not of the family of source address {source_address}"))
-            elif not await self._throttle(self._supply.may_connect, Phase.CONNECTION_RATE_THROTTLED):
+            elif self._source_suspended() or not await self._throttle(self._supply.may_connect, Phase.CONNECTION_RATE_THROTTLED):
                 return False
             elif await self._open(address):
                 return True
@@ -270,13 +279,14 @@ class _Session:
         """Connect to one address; False with the message in hand: try the next."""
         means = self._means
         self._phase = Phase.ATTEMPTING_CONNECTION
-        self._wire = wire = ClientWire(means.reactor, ClientSession(), patience_of(self._settings))
+        self._wire = wire = ClientWire(means.reactor, ClientSession(), patience_of(self._settings), means.dialogues)
         self._session_id = means.session_id()
+        wire.introduce(lambda: known(self._path, self._session_id, address, self._hand))
         opening = open_connection(wire, self._path, address, means, self._session_id, self._demand)
         try:
             self._connection = await self._wait(Deferred.fromCoroutine(opening))
         except SourceUnplumbed as fault:
-            self._lack_source(fault)
+            self._lack_source(fault, address)
             return False
         except HostFailed as fault:
             self.log.debug("{path}: {fault}", path=self._path.name, fault=str(fault))
@@ -303,16 +313,25 @@ class _Session:
             if means.proxy_unhealthy is not None:
                 means.proxy_unhealthy(self._path.source.name)
 
-    def _lack_source(self, fault: SourceUnplumbed) -> None:
+    def _lack_source(self, fault: SourceUnplumbed, address: Address) -> None:
         """No host can be reached from here, which is no fault of the message: another source may have it."""
         self.log.debug("{path}: {fault}", path=self._path.name, fault=str(fault))
+        tell = self._means.source_unplumbed
+        if tell is not None and tell(self._path.source.name) is False:
+            self._hosts.clear()
+            self._hosts.failed(HostFailed(f"connect to {address}: {fault}"))
+            return
         self._nowhere = True
-        rest = 0.0
-        if self._means.source_unplumbed is None:
-            rest = UNPLUMBED_REST
-        else:
-            self._means.source_unplumbed(self._path.source.name)
-        self._hand.give_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED, rest)
+        self._hand.give_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED, UNPLUMBED_REST if tell is None else 0.0)
+
+    def _source_suspended(self) -> bool:
+        """Nothing is to connect from here just now: the message in hand chooses afresh, as all others on this path do."""
+        usable = self._means.source_usable
+        if usable is None or usable(self._path.source.name):
+            return False
+        self._nowhere = True
+        self._hand.give_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED)
+        return True
 
     async def _give_up_hosts(self) -> None:
         """There is no further address.  Where something was sent, that is only the end of this session's plan."""
@@ -334,7 +353,7 @@ class _Session:
             raise Stopped
         while (delay := spend()) > 0.0:
             if delay >= self._settings.idle_timeout:
-                reason = _REASONS[phase]
+                reason = REASONS[phase]
                 self._hand.give_back(reason, delay)
                 self._supply.throttled(reason, delay)
                 return False
@@ -460,6 +479,9 @@ class _Session:
             self._connection.wire.abort()
 
     # Getting on, or not.
+
+    def _now(self) -> float:
+        return self._means.reactor.seconds()
 
     def _where(self) -> object:
         """What changes whenever the session gets on."""

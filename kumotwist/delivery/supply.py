@@ -5,6 +5,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from kumotwist.delivery.shown import Shown
 from kumotwist.egress.path import EgressPath
 from kumotwist.mail.disposition import Attempt, Outcome, Verdict
 from kumotwist.mail.message import Message
@@ -21,6 +22,9 @@ class Supply(Protocol):
 
     @property
     def path(self) -> EgressPath: ...
+
+    def show(self, session: Shown) -> None:
+        """A session that begins shows itself, so that operators can look at it; before it does anything else."""
 
     def next_message(self) -> Message | None:
         """The next message that is due now, or None.  Its content may still be in the spool: see `content`."""

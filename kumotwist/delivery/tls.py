@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from kumotwist.config.egress import PathSettings
 from kumotwist.config.keys import KeySource
+from kumotwist.config.openssl import CipherSuite, in_openssl, openssl_options
 from kumotwist.delivery.keys import AskPolicy, KeyUnavailable, read_key
 from kumotwist.delivery.plan import literal_ip
 from kumotwist.dns.cache import Cache
@@ -42,9 +43,11 @@ class TlsParameters(Struct, frozen=True, kw_only=True):
     cipher_list: str | None = None
     cipher_suites: str | None = None
     options: str | None = None
+    suites: tuple[CipherSuite, ...] = ()  # instead of the two above, for all versions
 
 
 def tls_parameters(settings: PathSettings, *, verify: bool) -> TlsParameters:
+    """`rustls_cipher_suites` count unless `tls_prefer_openssl` says otherwise, as in the model; then OpenSSL's own lists do."""
     return TlsParameters(
         verify=verify,
         certificate=settings.tls_certificate,
@@ -52,6 +55,7 @@ def tls_parameters(settings: PathSettings, *, verify: bool) -> TlsParameters:
         cipher_list=settings.openssl_cipher_list,
         cipher_suites=settings.openssl_cipher_suites,
         options=settings.openssl_options,
+        suites=() if settings.tls_prefer_openssl else settings.rustls_cipher_suites,
     )
 
 
@@ -127,32 +131,25 @@ class Trust:
 def _choose(context: SSL.Context, parameters: TlsParameters) -> None:
     """Ciphers and options of the path."""
     name = ""
+    older, newer = parameters.cipher_list, parameters.cipher_suites
+    if parameters.suites:
+        older, newer = in_openssl(parameters.suites)
     try:
-        if parameters.cipher_list is not None:
+        if older == "":
+            context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        elif older is not None:
             name = "openssl_cipher_list"
-            context.set_cipher_list(parameters.cipher_list.encode())
-        if parameters.cipher_suites is not None:
+            context.set_cipher_list(older.encode())
+        if newer == "":
+            context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        elif newer is not None:
             name = "openssl_cipher_suites"
-            context.set_tls13_ciphersuites(parameters.cipher_suites.encode())
+            context.set_tls13_ciphersuites(newer.encode())
         if parameters.options is not None:
             name = "openssl_options"
             context.set_options(openssl_options(parameters.options))
     except (SSL.Error, ValueError) as fault:
         raise TlsUnusable(f"{name} cannot be used: {in_words(fault)}") from None
-
-
-_OPTIONS = {name.removeprefix("OP_").upper(): int(getattr(SSL, name)) for name in dir(SSL) if name.startswith("OP_")}
-
-
-def openssl_options(text: str) -> int:
-    """`NO_TICKET|NO_TLSV1_3` as OpenSSL counts them; its own prefixes may stand before a name.  Raises ValueError."""
-    found = 0
-    for word in text.split("|"):
-        name = word.strip().upper().removeprefix("SSL_").removeprefix("OP_")
-        if name not in _OPTIONS:
-            raise ValueError(f"no option of OpenSSL is called {word.strip()!r}")
-        found |= _OPTIONS[name]
-    return found
 
 
 async def _show_ours(context: SSL.Context, certificate: KeySource, key: KeySource, ask_policy: AskPolicy | None) -> None:

@@ -27,11 +27,12 @@ class Phase(Enum):
     MESSAGE_RATE_THROTTLED = "MessageRateThrottled"
     DELIVERING_MESSAGE = "DeliveringMessage"
     IDLE = "Idle"
+    ACCUMULATING_BATCH = "AccumulatingBatch"
     CLOSING = "Closing"
 
 
 # Waiting is what is done there, for a time that the path sets.
-UNTROUBLED = frozenset({Phase.IDLE, Phase.CONNECTION_RATE_THROTTLED, Phase.MESSAGE_RATE_THROTTLED})
+UNTROUBLED = frozenset({Phase.IDLE, Phase.ACCUMULATING_BATCH, Phase.CONNECTION_RATE_THROTTLED, Phase.MESSAGE_RATE_THROTTLED})
 
 
 def watchdog_patience(settings: PathSettings) -> float:

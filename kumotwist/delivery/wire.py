@@ -5,7 +5,7 @@ What is written and what it means is the session's; here are only bytes, deadlin
 exchange at a time: somebody writes and waits, and the Deferred fires once every reply that is due has come.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 from typing import Protocol as Seam
@@ -29,6 +29,7 @@ from zope.interface import implementer
 from kumotwist.delivery.tls import in_words
 from kumotwist.mail.reply import Reply
 from kumotwist.smtp.client_session import ClientSession, PeerBrokeProtocol, Stage
+from kumotwist.smtp.watching import UNWATCHED, Account, Dialogues
 from kumotwist.transport import write_now
 
 PIECE = 65536  # octets of a long body that are written at a time
@@ -120,8 +121,14 @@ class ClientWire(Protocol):
 
     transport: Transport  # type: ignore[assignment]  # Twisted has no one name for what a TCP transport can do
 
-    def __init__(self, reactor: Reactor, session: ClientSession, patience: Sequence[float]) -> None:
-        """patience: seconds to wait for a reply, by `Stage`."""
+    def __init__(
+        self, reactor: Reactor, session: ClientSession, patience: Sequence[float], dialogues: Dialogues = UNWATCHED
+    ) -> None:
+        """patience: seconds to wait for a reply, by `Stage`.  dialogues: for who watches this one."""
+        self._about: Callable[[], Mapping[str, Any]] = dict  # what those are shown of it
+        self._message: str | None = None  # the last that they were told of
+        self._dialogues = dialogues
+        self._account: Account | None = None
         self.session = session
         self.broken: Fault | None = None
         self.when_broken: Callable[[], None] | None = None
@@ -152,6 +159,8 @@ class ClientWire(Protocol):
         if not self.check():
             return fail(cast(Exception, self.broken))
         waiting = self._wait(self._patience[cast(Stage, self.session.due)])
+        if self._dialogues.on:
+            self._watched().asked(commands, secret=self.session.due is Stage.AUTH)
         write_now(self.transport, commands)
         return waiting
 
@@ -180,6 +189,8 @@ class ClientWire(Protocol):
         self.transport.registerProducer(self, True)
         try:
             for start in range(0, len(body), PIECE):
+                if self._dialogues.on:
+                    self._watched().asked(body[start : start + PIECE])
                 self.transport.write(body[start : start + PIECE])
                 if self._choked and (early := await self._wait(LONGEST_WRITE, "to write the message")):
                     return self._refused_early(early)
@@ -243,6 +254,8 @@ class ClientWire(Protocol):
         if self.broken is not None:
             return
         self.broken = fault
+        if self._dialogues.on and self._closed is None:
+            self._watched().tell({"Diagnostic": {"level": "ERROR", "message": str(fault)}})
         if self._open:
             self.transport.abortConnection()
         waiting, self._waiting, self.deadline = self._waiting, None, None
@@ -281,6 +294,8 @@ class ClientWire(Protocol):
             self.transport.abortConnection()  # given up while it was being made
             return
         self.transport.setTcpNoDelay(True)  # an envelope is a short write that waits for its replies
+        if self._dialogues.on:
+            self._watched().tell("Connected")
         connected, self.connected_wire = self.connected_wire, None
         if connected is not None:
             connected.callback(self)
@@ -288,6 +303,8 @@ class ClientWire(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.broken is not None:
             return
+        if self._dialogues.on:
+            self._watched().server_said(data)
         session = self.session
         heard = session.heard
         try:
@@ -309,6 +326,8 @@ class ClientWire(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open = False
+        if self._dialogues.on:
+            self._watched().closed(server=False)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -317,6 +336,24 @@ class ClientWire(Protocol):
         closed, self._closed = self._closed, None
         if closed is not None:
             closed.callback(None)
+
+    def _watched(self) -> Account:
+        """What is told of this connection to those that watch."""
+        account = self._account
+        if account is None:
+            account = self._account = Account(self._dialogues, self._about, from_start=True)
+            account.tell("BeginSession")
+        message = self._about().get("message_id")
+        if message is not None and message != self._message:
+            self._message = message
+            account.tell("MessageObtained")
+        return account
+
+    def introduce(self, about: Callable[[], Mapping[str, Any]]) -> None:
+        """about: what is known of this connection at any moment, for those that watch."""
+        self._about = about
+        if self._dialogues.on:
+            self._watched()
 
     def pauseProducing(self) -> None:
         self._choked = True

@@ -4,10 +4,12 @@ How fast and how many at once: rates of messages and connections, and how many c
 Pure: the time is handed in, nothing waits here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import ceil, exp
 
 from kumotwist.config.fields import Rate
+from kumotwist.egress.sharing import SharedRate
+from kumotwist.egress.turns import Turns
 
 # A caller told to come back in w seconds comes at the float nearest to now + w, which may be a little before the moment
 # meant (epoch seconds are 2.4e-7 apart); so much too early is in time.  What is spent does not change with it.
@@ -24,12 +26,12 @@ class RateLimit:
     rates lose digits, and a clock set back an hour would block an hour.
     """
 
-    __slots__ = ("_at", "_capacity", "_fill", "_interval", "rate")
+    __slots__ = ("_at", "_fill", "_interval", "capacity", "rate")
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         burst = rate.limit if rate.max_burst is None else rate.max_burst
-        self._capacity = min(burst, rate.limit - 1) + 1
+        self.capacity = min(burst, rate.limit - 1) + 1
         self._interval = rate.period / rate.limit  # seconds in which one leaks
         self._fill = 0.0
         self._at = 0.0  # when _fill was so
@@ -48,8 +50,12 @@ class RateLimit:
 
     def wait(self, now: float, quantity: int = 1) -> float:
         """Seconds until so many would be admitted; 0.0: now.  Spends nothing."""
-        wait = (self._left(now) + quantity - max(self._capacity, quantity)) * self._interval
+        wait = (self._left(now) + quantity - max(self.capacity, quantity)) * self._interval
         return wait if wait > _IN_TIME else 0.0
+
+    def when_known(self, call: Callable[[], None]) -> None:
+        """It always is: nobody is asked."""
+        call()
 
     def _left(self, now: float) -> float:
         elapsed = now - self._at
@@ -61,29 +67,50 @@ class RateLimit:
 
 
 class RateLimits:
-    """Several rates that must all admit a thing; what one of them refuses is spent of none."""
+    """Several rates that must all admit a thing; what one of them refuses is spent of none.  Each has a name for people."""
 
-    __slots__ = ("_limits",)
+    __slots__ = ("_limits", "_named")
 
-    def __init__(self, limits: Sequence[RateLimit]) -> None:
-        self._limits = tuple(limits)
+    def __init__(self, named: Sequence[tuple[str, SharedRate]]) -> None:
+        self._named = tuple(named)
+        self._limits = tuple(limit for _, limit in named)
+
+    def spend_in_turn(self, turns: Turns, who: Hashable, now: float) -> float:
+        """As `spend`, for rates that several share: they are served in the order in which they asked."""
+        return turns.spend(self._limits, who, now)
 
     def spend(self, now: float) -> float:
-        """0.0 if one is admitted by all, and spent; else the seconds until all would admit it."""
+        """0.0 if one is admitted by all, and spent; else the seconds until all would admit it, or NOT_KNOWN_YET."""
         wait = self.wait(now)
         if wait == 0.0:
             for limit in self._limits:
                 limit.spend(now)
         return wait
 
-    def wait(self, now: float) -> float:
-        """Seconds until all would admit one; 0.0: now.  Spends nothing."""
+    def wait(self, now: float, quantity: int = 1) -> float:
+        """Seconds until all would admit so many; 0.0: now; NOT_KNOWN_YET.  Spends nothing."""
         longest = 0.0
         for limit in self._limits:
-            wait = limit.wait(now)
+            wait = limit.wait(now, quantity)
             if wait > longest:
                 longest = wait
         return longest
+
+    @property
+    def capacity(self) -> int:
+        """So many are admitted at once from idle."""
+        return min(limit.capacity for limit in self._limits)
+
+    def binding(self, now: float) -> tuple[str, SharedRate]:
+        """The one that has to be waited for longest, and what it is called."""
+        return max(self._named, key=lambda named: named[1].wait(now))
+
+    def when_known(self, now: float, call: Callable[[], None]) -> None:
+        """Call this once, when the limit that is not known yet is."""
+        self.binding(now)[1].when_known(call)
+
+    def __iter__(self) -> Iterator[tuple[str, SharedRate]]:
+        return iter(self._named)
 
 
 def ideal_connections(ready: int, limit: int) -> int:

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from kumotwist.config.egress import EgressSource, PathSettings
-from kumotwist.config.queues import MxHost
+from kumotwist.config.queues import MaildirDelivery, MxHost, PolicyDelivery
 
 
 class Destination(Struct, frozen=True, kw_only=True):
@@ -13,6 +13,7 @@ class Destination(Struct, frozen=True, kw_only=True):
     groups: hosts in order of preference; the addresses of one group are tried in random order (`shuffled`), those of an
     `mx_list` strictly in its order.  site: the name that groups domains with the same hosts.  null_mx: RFC 7505.
     is_mx: real MX records were found.  expires: epoch seconds until which this may be kept.
+    instead_of_smtp: no host is connected to, the mail goes there.
     """
 
     domain: str
@@ -22,6 +23,17 @@ class Destination(Struct, frozen=True, kw_only=True):
     null_mx: bool = False
     is_mx: bool = False
     expires: float = 0.0
+    instead_of_smtp: MaildirDelivery | PolicyDelivery | None = None
+
+    @property
+    def protocol(self) -> str:
+        """How a ready queue's name says it."""
+        instead = self.instead_of_smtp
+        if instead is None:
+            return "smtp_client"
+        if isinstance(instead, PolicyDelivery):
+            return f"lua:{instead.constructor}"
+        return f"maildir:{instead.maildir_path.text}"
 
 
 class EgressPath(Struct, frozen=True, kw_only=True):
@@ -33,7 +45,7 @@ class EgressPath(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return path_name(self.source.name, self.destination.site)
+        return path_name(self.source.name, self.destination.site, self.destination.protocol)
 
 
 def path_name(source: str, site: str, protocol: str = "smtp_client") -> str:

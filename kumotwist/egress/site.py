@@ -7,7 +7,7 @@ depends on the order of the hosts but not on their preferences, and it cannot be
 
 from collections.abc import Sequence
 
-from kumotwist.config.queues import MxHost
+from kumotwist.config.queues import MaildirDelivery, MxHost, PolicyDelivery
 from kumotwist.egress.path import Destination
 
 _MOST_LABEL = 63  # RFC 1035 section 2.3.4, in octets; the same for a whole name, without its final dot:
@@ -55,8 +55,14 @@ def destination_of_mx_list(domain: str, mx_list: tuple[MxHost, ...]) -> Destinat
     """Where a queue's `mx_list` sends the mail of a domain: one host after the other, strictly in the list's order."""
     return Destination(
         domain=domain,
-        site="mx_list:" + ",".join(host.label for host in mx_list),
+        # Apart from the same list without that word: what DANE makes of one must not hold for the other.
+        site="mx_list:" + ",".join(host.label for host in mx_list) + ("!secure" if mx_list[0].secure else ""),
         groups=tuple((host,) for host in mx_list),
         shuffled=False,
         expires=NEVER,
     )
+
+
+def destination_without_hosts(domain: str, instead: MaildirDelivery | PolicyDelivery) -> Destination:
+    """Where the mail of a domain goes that no host is connected to for: the site is the domain."""
+    return Destination(domain=domain, site=domain, groups=(), expires=NEVER, instead_of_smtp=instead)

@@ -6,6 +6,7 @@ of the wrong kind too: the message waits, it is never bounced for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred
 from kumotwist.config.compose import path_settings, queue_settings
 from kumotwist.config.egress import UNSPECIFIED, EgressPool, EgressSource, PathSettings, PoolEntry
 from kumotwist.config.fields import Rate
-from kumotwist.config.queues import QueueSettings
+from kumotwist.config.queues import MaildirDelivery, QueueSettings
 from kumotwist.config.server import Config
 from kumotwist.egress.path import Destination
 from kumotwist.hooks.policy import HookFailed, Policy
@@ -54,6 +55,7 @@ class Directions:
         self._policy = policy
         self._rollup = rollup
         self.epoch = epoch
+        self._kept: dict[tuple[str, str], tuple[Any, float]] = {}  # (event, name) → a policy's answer, and until when it holds
 
     @property
     def policy(self) -> Policy:
@@ -91,8 +93,13 @@ class Directions:
         if name is None or name == UNSPECIFIED:
             entry = PoolEntry(name=UNSPECIFIED)
             return Pool(name=UNSPECIFIED, entries=(entry,), sources={UNSPECIFIED: _UNSPECIFIED_SOURCE})
-        found = self._answer("get_egress_pool", EgressPool, lambda: self._config.egress.pool.get(name), (name,))
+        found = self._kept_answer("get_egress_pool", EgressPool, lambda: self._config.egress.pool.get(name), name)
         return then(found, self._with_sources)
+
+    def pool_kept_until(self, pool: Pool) -> float:
+        """When what is said of a pool or of its sources is to be asked for again; never, where no policy says it."""
+        names = [("get_egress_pool", pool.name), *(("get_egress_source", name) for name in pool.sources)]
+        return min((self._kept[key][1] for key in names if key in self._kept), default=inf)
 
     def _with_sources(self, pool: EgressPool) -> "Pool | Deferred[Pool]":
         entries = tuple(entry for entry in pool.entries if entry.weight > 0)
@@ -110,10 +117,27 @@ class Directions:
     def source(self, name: str) -> "EgressSource | Deferred[EgressSource]":
         if name == UNSPECIFIED:
             return _UNSPECIFIED_SOURCE
-        return self._answer("get_egress_source", EgressSource, lambda: self._config.egress.source.get(name), (name,))
+        return self._kept_answer("get_egress_source", EgressSource, lambda: self._config.egress.source.get(name), name)
+
+    def _kept_answer(
+        self, event: str, kind: type[Found], otherwise: Callable[[], Found | None], name: str
+    ) -> "Found | Deferred[Found]":
+        """A policy's answer is kept for the `ttl` that it has itself."""
+        if event not in self._policy:
+            return self._answer(event, kind, otherwise, (name,))
+        kept = self._kept.get((event, name))
+        if kept is not None and self._policy.seconds() < kept[1]:
+            return kept[0]  # type: ignore[no-any-return]  # of that kind, by its key
+        return then(self._answer(event, kind, otherwise, (name,)), lambda answer: self._keep((event, name), answer))
+
+    def _keep(self, key: tuple[str, str], answer: Any) -> Any:
+        self._kept[key] = (answer, self._policy.seconds() + answer.ttl)
+        return answer
 
     def path(self, domain: str, source: str, destination: Destination) -> "PathSettings | Deferred[PathSettings]":
         """What holds on the way from a source to a site, as `domain` would have it."""
+        if isinstance(destination.instead_of_smtp, MaildirDelivery):
+            return PathSettings()  # nobody's rates and limits are touched there
         return self._answer(
             "get_egress_path_config",
             PathSettings,
@@ -143,4 +167,4 @@ class Directions:
 
         if event not in self._policy:
             return judged(None)
-        return then(self._policy.first(event, *arguments), judged)
+        return then(self._policy.in_time(event, self._policy.first(event, *arguments)), judged)

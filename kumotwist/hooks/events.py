@@ -5,7 +5,7 @@ At run time all of it is `registration.register`; which events there are is said
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from kumotwist.config.egress import EgressPool, EgressSource, PathSettings
 from kumotwist.config.listeners import ListenerDomain
@@ -42,6 +42,12 @@ _Identity: TypeAlias = Answer[bool | AuthInfo | None]
 _Auth: TypeAlias = (
     Callable[[str, str, str], _Identity] | Callable[[str, str, str, ConnMeta], _Identity] | Callable[[str, str], _Identity]
 )
+
+_Basic: TypeAlias = Callable[[str, str], _Identity] | Callable[[str, str | None], _Identity]
+_Bearer: TypeAlias = Callable[[str], _Identity]
+_Rules: TypeAlias = Answer[Sequence[Mapping[str, Any]] | None]
+_Acl: TypeAlias = Callable[[str], _Rules] | Callable[[], _Rules]
+_Generated: TypeAlias = _Message | Callable[[PolicyMessage, AuthInfo], object]
 
 _Domain: TypeAlias = Answer[ListenerDomain | None]
 _ListenerDomain: TypeAlias = (
@@ -103,6 +109,10 @@ MessageAndConnectionH = TypeVar("MessageAndConnectionH", bound=_MessageAndConnec
 DynamicH = TypeVar("DynamicH", bound=_Dynamic)
 EhloH = TypeVar("EhloH", bound=_Ehlo)
 AuthH = TypeVar("AuthH", bound=_Auth)
+BasicH = TypeVar("BasicH", bound=_Basic)
+BearerH = TypeVar("BearerH", bound=_Bearer)
+AclH = TypeVar("AclH", bound=_Acl)
+GeneratedH = TypeVar("GeneratedH", bound=_Generated)
 ListenerDomainH = TypeVar("ListenerDomainH", bound=_ListenerDomain)
 SplitH = TypeVar("SplitH", bound=_Split)
 RewriteResponseH = TypeVar("RewriteResponseH", bound=_RewriteResponse)
@@ -154,6 +164,22 @@ def on(event: Literal["smtp_server_auth_plain"]) -> Callable[[AuthH], AuthH]: ..
 @overload
 def on(event: Literal["smtp_server_auth_plain"], handler: AuthH) -> AuthH: ...
 @overload
+def on(event: Literal["http_server_validate_auth_basic"]) -> Callable[[BasicH], BasicH]: ...
+@overload
+def on(event: Literal["http_server_validate_auth_basic"], handler: BasicH) -> BasicH: ...
+@overload
+def on(event: Literal["http_server_validate_auth_bearer"]) -> Callable[[BearerH], BearerH]: ...
+@overload
+def on(event: Literal["http_server_validate_auth_bearer"], handler: BearerH) -> BearerH: ...
+@overload
+def on(event: Literal["get_acl_definition"]) -> Callable[[AclH], AclH]: ...
+@overload
+def on(event: Literal["get_acl_definition"], handler: AclH) -> AclH: ...
+@overload
+def on(event: Literal["http_message_generated"]) -> Callable[[GeneratedH], GeneratedH]: ...
+@overload
+def on(event: Literal["http_message_generated"], handler: GeneratedH) -> GeneratedH: ...
+@overload
 def on(event: Literal["get_listener_domain"]) -> Callable[[ListenerDomainH], ListenerDomainH]: ...
 @overload
 def on(event: Literal["get_listener_domain"], handler: ListenerDomainH) -> ListenerDomainH: ...
@@ -202,3 +228,40 @@ def on(event: str, handler: Any = MISSING) -> Any:
     in one file a second handler for an event with one answer, is a fault of the policy.
     """
     return register(event, handler)
+
+
+class Sender(Protocol):
+    """What a constructor makes for single messages; it may have `close`, too."""
+
+    def send(self, message: PolicyMessage, /) -> Answer[str]:
+        """Deliver it; the text is the answer that the log shows.  `kumo.reject` refuses it."""
+
+
+class BatchSender(Protocol):
+    """What a constructor makes for batches; it may have `close`, too."""
+
+    def send_batch(self, messages: list[PolicyMessage], /) -> Answer[str]:
+        """Deliver them all, or refuse them all."""
+
+
+_Sender: TypeAlias = Answer[Sender | BatchSender | None]
+_Constructor: TypeAlias = (
+    Callable[[], _Sender] | Callable[[str], _Sender] | Callable[[str, _Text], _Sender] | Callable[[str, _Text, _Text], _Sender]
+)
+ConstructorH = TypeVar("ConstructorH", bound=_Constructor)
+
+
+@overload
+def constructor(name: str) -> Callable[[ConstructorH], ConstructorH]: ...
+@overload
+def constructor(name: str, make: ConstructorH) -> ConstructorH: ...
+def constructor(name: str, make: Any = MISSING) -> Any:
+    """
+    Have a function or a class called with (domain, tenant, campaign) to make what a queue's mail is handed over to.
+
+    name: with a dot, such as `make.webhook`; a queue names it in `protocol: {custom_lua: {constructor: make.webhook}}`.
+    Raises ValueError for a name without one.  `kumo.on` does the same, but has no types for it.
+    """
+    if "." not in name.strip("."):
+        raise ValueError(f"{name!r} as a constructor, expected a name with a dot, such as make.webhook")
+    return register(name, make)

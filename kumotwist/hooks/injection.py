@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 
 from kumotwist.hooks.context import services
 from kumotwist.hooks.message import PolicyMessage, mailbox, mailboxes, message_of
+from kumotwist.hooks.signing import Signatures
 from kumotwist.mail.address import Mailbox
 from kumotwist.mail.message import Message
 
@@ -14,10 +15,11 @@ from kumotwist.mail.message import Message
 class MadeMessage(PolicyMessage):
     """A message that a policy has made and that nobody has taken yet."""
 
-    __slots__ = ("injected",)
+    __slots__ = ("injected", "signatures")
 
     def __init__(self, message: Message) -> None:
-        super().__init__(message)
+        self.signatures = Signatures(message)  # made when it is injected
+        super().__init__(message, self.signatures)
         self.injected = False
 
     def not_taken(self, failure: Failure) -> Failure:
@@ -53,4 +55,8 @@ def inject_message(message: PolicyMessage) -> "Deferred[None]":
     inner = message_of(message)
     inner.name_queue()
     message.injected = True
-    return services("inject_message").inject(inner).addErrback(message.not_taken)
+    around = services("inject_message")
+    asked = message.signatures
+    signed = around.signing.sign([asked], configured=False) if around.signing is not None and asked.asked else None
+    taken = around.inject(inner) if signed is None else signed.addCallback(lambda _: around.inject(inner))
+    return taken.addErrback(message.not_taken)

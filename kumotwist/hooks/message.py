@@ -13,14 +13,18 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Never
 
+from kumotwist.authentication.results import AuthenticationResult, BadResults, format_results, parse_results
+from kumotwist.authentication.selection import WantedSignature
 from kumotwist.hooks.absent import missing
 from kumotwist.hooks.address_header import AddressHeader, parse_address_header
+from kumotwist.hooks.checks import arc_chain, dkim_results
 from kumotwist.hooks.conformance import Repair, encodings_tried, faults_of, names_of, parse_flags, repaired
 from kumotwist.hooks.context import services
 from kumotwist.hooks.fields import at_bottom, field_line
 from kumotwist.hooks.imports import HeaderImport, imported, read_imports
 from kumotwist.hooks.meta import copied, write_meta
 from kumotwist.hooks.mime import parse_whole, with_appended
+from kumotwist.hooks.signing import Asked, Signatures
 from kumotwist.mail.address import NULL_SENDER, Mailbox, parse_mailbox
 from kumotwist.mail.headers import Wanted, all_values, first_value, raw_values, without
 from kumotwist.mail.message import Message
@@ -59,10 +63,12 @@ def mailboxes(given: str | Mailbox | Iterable[str | Mailbox]) -> tuple[Mailbox, 
 class PolicyMessage:
     """What handlers of message events get; `kumo.Message`."""
 
-    __slots__ = ("_message",)
+    __slots__ = ("_message", "_signatures")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, signatures: Signatures | None = None) -> None:
+        """signatures: those that are asked for, which whoever has the message makes when the handlers are done; None: too late."""
         self._message = message
+        self._signatures = signatures
 
     def __repr__(self) -> str:
         return f"<message {self._message.id}>"
@@ -297,7 +303,64 @@ class PolicyMessage:
             encodings=encodings_tried(settings.get("include_encodings", ()), settings.get("exclude_encodings", ())),
         )
 
+    # Signatures and checks
+
+    def dkim_sign(self, signer: WantedSignature) -> Asked:
+        """
+        Have the message signed, by a signer of `kumo.dkim`.
+
+        The signature is made when the handlers are done, over what they have made of the message; `await` it to have it on
+        top now.  At reception, and for messages of `kumo.make_message` before they are injected.
+        """
+        signing = services("dkim_sign").signing
+        if signing is None or self._signatures is None:
+            raise RuntimeError("dkim_sign: messages are signed where they are received or made")
+        if not isinstance(signer, WantedSignature):
+            raise TypeError(f"dkim_sign: a {type(signer).__name__}, expected a signer of kumo.dkim")
+        return Asked(signing, self._signatures, signer)
+
+    async def dkim_verify(self) -> list[AuthenticationResult]:
+        """What became of each DKIM signature, from the top; an empty list for a message without."""
+        return await dkim_results(self._whole())
+
+    async def arc_verify(self) -> AuthenticationResult:
+        """Whether the chain of those who handled the message holds: `none`, `pass` or `fail`."""
+        return (await arc_chain(self._whole())).told()
+
+    async def arc_seal(self, signer: WantedSignature, server_id: str, results: Sequence[AuthenticationResult]) -> None:
+        """
+        Add ourselves to that chain, after all other changes; nothing happens where the chain is broken.
+
+        results: what we have found.  Fails with Refusal where the signer's key cannot be used.
+        """
+        signing = services("arc_seal").signing
+        if signing is None:
+            raise RuntimeError("arc_seal: nothing is signed here")
+        message = self._whole()
+        await signing.seal(message, await arc_chain(message), signer, server_id, results)
+
+    def add_authentication_results(self, server_id: str, results: Sequence[AuthenticationResult]) -> None:
+        """Put what was found on top of the message, as Authentication-Results said by `server_id`."""
+        self.set_data(f"Authentication-Results: {format_results(server_id, results)}\r\n".encode() + self._content())
+
+    def get_authentication_results(self, server_id: str) -> list[AuthenticationResult]:
+        """What fields in the message say was found by `server_id`, from the top; others' and unreadable ones are passed over."""
+        found: list[AuthenticationResult] = []
+        for value in raw_values(self._content(), "Authentication-Results"):
+            try:
+                server, results = parse_results(value.decode("latin-1"))
+            except BadResults:
+                continue
+            if server.lower() == server_id.lower():
+                found += results
+        return found
+
     # Ourselves
+
+    def _whole(self) -> Message:
+        """The message, content included."""
+        self._content()
+        return self._loaded()
 
     def _loaded(self) -> Message:
         message = self._message

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 Span: TypeAlias = float | str | timedelta  # seconds, or a text such as "5 minutes"
 Size: TypeAlias = int | str  # octets, or a text such as "10kb" or "1MiB"
@@ -26,6 +26,12 @@ class KeyDataParameters(TypedDict):
     key_data: str
 
 
+class KeyEnvironmentParameters(TypedDict):
+    """One in a variable of the server's environment."""
+
+    environment: str
+
+
 class KeyEventParameters(TypedDict, total=False):
     """One that a handler of the policy gives when it is needed."""
 
@@ -33,7 +39,7 @@ class KeyEventParameters(TypedDict, total=False):
     event_args: Sequence[str | int | float | bool | None]
 
 
-KeySource: TypeAlias = File | KeyDataParameters | KeyEventParameters
+KeySource: TypeAlias = File | KeyDataParameters | KeyEnvironmentParameters | KeyEventParameters
 
 
 class ThresholdParameters(TypedDict):
@@ -79,6 +85,7 @@ class PoolParameters(TypedDict, total=False):
 
     name: str
     entries: Sequence[PoolEntryParameters] | Sequence[Mapping[str, Any]] | None
+    ttl: Span | None
 
 
 class PathParameters(TypedDict, total=False):
@@ -157,12 +164,35 @@ class SmtpParameters(TypedDict, total=False):
     """`protocol={"smtp": …}`.  mx_list: hosts to deliver to instead of the domain's MX, in this order."""
 
     mx_list: Sequence[str | MxHostParameters]
+    treat_mx_list_as_secure: bool | None
+
+
+class MaildirParameters(TypedDict, total=False):
+    """`protocol={"maildir": …}`; `config.queues.MaildirDelivery`.  Modes are numbers such as 0o750."""
+
+    maildir_path: File
+    dir_mode: int | None
+    file_mode: int | None
+
+
+class PolicyDeliveryParameters(TypedDict, total=False):
+    """`protocol={"custom_lua": …}`; `config.queues.PolicyDelivery`."""
+
+    constructor: str
+    batch_size: int | None
+    min_batch_size: int | None
+    max_batch_latency: Span | None
 
 
 class ProtocolParameters(TypedDict, total=False):
-    """`protocol`."""
+    """`protocol`: one of smtp, custom_lua, and maildir, whose parameters may stand here directly, too."""
 
     smtp: SmtpParameters
+    maildir: MaildirParameters
+    maildir_path: File
+    dir_mode: int | None
+    file_mode: int | None
+    custom_lua: PolicyDeliveryParameters
 
 
 class ShrinkRuleParameters(TypedDict, total=False):
@@ -248,6 +278,19 @@ class ListenerParameters(TypedDict, total=False):
     via: "Mapping[str, ListenerParameters] | None"
 
 
+class HttpListenerParameters(TypedDict, total=False):
+    """`start_http_listener`; `config.http.HttpListenerSettings`."""
+
+    listen: str
+    hostname: str | None
+    use_tls: bool | None
+    tls_certificate: KeySource | None
+    tls_private_key: KeySource | None
+    sni: Mapping[str, Mapping[str, Any]] | None
+    request_body_limit: Size | None
+    trusted_hosts: Sequence[Network] | None
+
+
 class SpoolParameters(TypedDict, total=False):
     """`define_spool`; `config.server.SpoolSettings`."""
 
@@ -264,6 +307,28 @@ class RecordParameters(TypedDict, total=False):
     enable: bool | None
     suffix: str | None
     log_dir: File | None
+
+
+class BounceClassifierParameters(TypedDict, total=False):
+    """`configure_bounce_classifier`; `config.bounces.BounceClassifierSettings`."""
+
+    files: Required[Sequence[File]]
+    pool_size: int | None
+    back_pressure: int | None
+    cache_size: int | None
+    uncategorized_cache_size: int | None
+
+
+class LogHookParameters(TypedDict, total=False):
+    """`configure_log_hook`; `config.log_hooks.PolicyHook`."""
+
+    name: Required[str]
+    record_types: Sequence[str]
+    batch_size: int
+    max_batch_latency: Span
+    retry_interval: Span
+    max_retry_interval: Span
+    timeout: Span
 
 
 class LogParameters(TypedDict, total=False):

@@ -34,6 +34,11 @@ def _first(name: str, *arguments: str) -> Point:
     return Point(name, arguments, Answer.FIRST)
 
 
+def constructor_point(name: str) -> Point:
+    """An event of the policy's own: a queue's `protocol` names it, and it makes what the queue's mail is handed over to."""
+    return Point(name, ("domain", "tenant", "campaign"), Answer.FIRST, True)
+
+
 def _every(name: str, *arguments: str) -> Point:
     return Point(name, arguments)
 
@@ -55,6 +60,11 @@ POINTS = {
         _first("smtp_server_split_transaction", "message", "conn_meta"),
         _every("smtp_server_message_received", "message", "conn_meta"),
         _first("smtp_server_rewrite_response", "status", "text", "command", "conn_meta"),
+        # HTTP
+        _single("http_server_validate_auth_basic", "user", "password"),
+        _single("http_server_validate_auth_bearer", "token"),
+        _single("get_acl_definition", "resource"),
+        _every("http_message_generated", "message", "auth_info"),
         # queues and delivery
         _single("get_queue_config", "domain", "tenant", "campaign", "routing_domain"),
         _single("get_egress_pool", "pool_name"),
@@ -65,5 +75,7 @@ POINTS = {
         _every("rebind_message", "message", "data"),
         _every("spool_message_enumerated", "message"),
         _first("smtp_client_rewrite_delivery_status", "response", "domain", "tenant", "campaign", "routing_domain"),
+        # log records
+        _first("should_enqueue_log_record", "message", "hook_name"),
     )
 }

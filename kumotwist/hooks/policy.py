@@ -19,10 +19,15 @@ from kumotwist.hooks.context import SERVICES, Services
 from kumotwist.mail.reply import Refusal
 
 SLOW = 0.1  # seconds of the reactor's time that a handler may take before the log names it
+LONGEST_ANSWER = 300.0  # seconds that messages wait for a handler which somebody else than a client asked for
 
 
 class HookFailed(Exception):
-    """A handler broke, and the log says where; the argument is the event."""
+    """A handler broke, and the log says where; the argument is the event.  why: what it broke with, on one line."""
+
+    def __init__(self, event: str, why: str = "") -> None:
+        super().__init__(event)
+        self.why = why or event
 
 
 class Handler(Struct, frozen=True):
@@ -46,8 +51,13 @@ class Policy:
     ) -> None:
         """services: what the handlers find around them."""
         self._handlers = handlers
+        self._clock = clock
         self._seconds = clock.seconds
         self.services = services
+
+    def seconds(self) -> float:
+        """The time by the clock that the handlers see."""
+        return self._seconds()
 
     def handlers(self, event: str) -> tuple[Handler, ...]:
         """Those that were registered for an event, in the order in which they are asked."""
@@ -95,6 +105,31 @@ class Policy:
                 return answer.addCallback(self._each, event, handlers, n, arguments)
         return None
 
+    def run(self, event: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call what a handler of that event has brought, as handlers are called.  Raises (or fails with) the same."""
+        return self._ask(event, Handler(function, len(arguments), event), arguments)
+
+    def of(self, event: str, handler: Handler, *arguments: Any) -> Any:
+        """The answer of one handler.  Raises as `first` does."""
+        return self._ask(event, handler, arguments)
+
+    def in_time(self, event: str, answer: Any) -> Any:
+        """
+        The same answer, or HookFailed where it does not come within LONGEST_ANSWER: for what waits in queues.
+
+        A client's session has times of its own.
+        """
+        if isinstance(answer, Deferred):
+            answer.addTimeout(LONGEST_ANSWER, self._clock, lambda result, _: self._too_late(event, result))
+        return answer
+
+    def _too_late(self, event: str, result: Any) -> Any:
+        if not (isinstance(result, Failure) and result.check(CancelledError)):
+            return result
+        places = ", ".join(handler.place for handler in self.handlers(event))
+        self.log.error("{event} at {place} did not answer in {limit} s", event=event, place=places, limit=LONGEST_ANSWER)
+        raise HookFailed(event)
+
     def _ask(self, event: str, handler: Handler, arguments: tuple[Any, ...]) -> Any:
         began = self._seconds()
         token = SERVICES.set(self.services)
@@ -104,9 +139,9 @@ class Policy:
                 return None
             if isinstance(answer, Coroutine):
                 answer = Deferred.fromCoroutine(Watched(answer, self._seconds, lambda took: self._warn(event, handler, took)))
-        except (Refusal, CancelledError):
+        except Refusal:
             raise
-        except Exception:  # noqa: BLE001  whatever a policy does wrong, the server goes on
+        except (Exception, SystemExit):  # noqa: BLE001  whatever a policy does wrong, the server goes on
             raise self._failed(event, handler, Failure()) from None
         finally:
             SERVICES.reset(token)
@@ -134,7 +169,8 @@ class Policy:
 
     def _failed(self, event: str, handler: Handler, failure: Failure) -> HookFailed:
         self.log.failure("{event} at {place} failed", failure, event=event, place=handler.place)
-        return HookFailed(event)
+        broke = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else event
+        return HookFailed(event, " ".join(broke.split()))
 
 
 class Watched(Coroutine[Any, Any, Any]):

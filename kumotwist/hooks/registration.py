@@ -13,7 +13,7 @@ from types import CodeType
 from typing import Any
 
 from kumotwist.config.fields import nearest, shown
-from kumotwist.hooks.points import POINTS, Answer, Point
+from kumotwist.hooks.points import POINTS, Answer, Point, constructor_point
 from kumotwist.hooks.policy import Handler
 
 _ANY_NUMBER = sys.maxsize
@@ -53,6 +53,9 @@ class Registry:
         """The event of that name; None, and a fault, if there is none."""
         if isinstance(event, str) and event in self._points:
             return self._points[event]
+        if isinstance(event, str) and "." in event.strip("."):
+            # No event of ours has a dot: it is the constructor of something that a queue's mail is handed over to.
+            return self._points.setdefault(event, constructor_point(event))
         if not isinstance(event, str):
             self.faults.append((file, line, f"kumo.on: {event!r} as an event, expected its name"))
             return None

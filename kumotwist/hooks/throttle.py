@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from kumotwist.config.fields import BadValue, Rate, format_rate, parse_rate
 from kumotwist.egress.limits import RateLimit
 from kumotwist.hooks.context import services
-from kumotwist.hooks.message import PolicyMessage
+from kumotwist.hooks.message import PolicyMessage, message_of
 
 
 class ThrottleResult(Struct, frozen=True, kw_only=True):
@@ -64,6 +64,7 @@ class Throttle:
         wait = self._limit.spend(now)
         if wait:
             message.set_due(now + wait)
+            message_of(message).waits_for = f"throttle {self.name} ({format_rate(self._rate)})"
         return wait > 0.0
 
     def explain(self) -> str:
@@ -72,6 +73,20 @@ class Throttle:
         wait = self._limit.wait(now)
         state = f"free again in {wait:.3f} s" if wait else "free now"
         return f"{self.name}: {format_rate(self._rate)}, {self._capacity} at once from idle, {state}"
+
+
+def set_httpinject_recipient_rate_limit(spec: str | Rate | None) -> None:
+    """
+    How many recipients HTTP injection takes in a time, over all listeners; None: as many as come.  Requests beyond it wait.
+
+    Holds with the configuration that this policy belongs to.  Raises ValueError for what is no rate.
+    """
+    around = services("set_httpinject_recipient_rate_limit")
+    try:
+        rate = spec if isinstance(spec, Rate) or spec is None else parse_rate(spec)
+    except BadValue as fault:
+        raise ValueError(f"set_httpinject_recipient_rate_limit: {fault}, expected a rate such as 100/s or 1,000/hr") from None
+    around.injection_rate[:] = [] if rate is None else [rate]
 
 
 def make_throttle(name: str, spec: str | Rate) -> Throttle:

@@ -16,6 +16,7 @@ from itertools import islice, takewhile
 import zstandard
 
 from kumotwist.config.server import LogSettings, RecordSettings
+from kumotwist.logs.form import Forms
 from kumotwist.logs.repair import finish
 from kumotwist.logs.segment import Disk, opened_at
 from kumotwist.logs.series import Series, record_type
@@ -40,9 +41,18 @@ class LogFiles:
     """
 
     def __init__(
-        self, settings: LogSettings, seconds: Callable[[], float], reread: Reread, report: Report, disk: Disk | None = None
+        self,
+        settings: LogSettings,
+        seconds: Callable[[], float],
+        reread: Reread,
+        report: Report,
+        disk: Disk | None = None,
+        complain: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """seconds: epoch seconds.  report: called at each change for the worse or the better, never twice for the same."""
+        """
+        seconds: epoch seconds.  report: called at each change for the worse or the better, never twice for the same.
+        complain: what is wrong with a template.
+        """
         self.seen = 0
         self._oldest = 0  # the first sequence number of all; 0: there was none yet
         self.durable = 0
@@ -53,6 +63,7 @@ class LogFiles:
         self._disk = disk or Disk()
         self._series: dict[tuple[str, str], Series] = {}
         self._routes: dict[str, Series | None] = {}
+        self._forms = Forms(settings.per_record, complain)
         self._unrepaired: set[str] = set()
         self._synced_at = float("-inf")
         # The pass through the journal that is under way: what is still to come, for whom, and how far it got.
@@ -162,11 +173,17 @@ class LogFiles:
             directory = os.path.normpath(chosen.log_dir or self._settings.log_dir)
             series = self._series.get((directory, chosen.suffix))
             if series is None:
-                series = Series(directory, chosen.suffix, self._settings, self._disk)
+                shown = self._shown if self._forms.any else None
+                series = Series(directory, chosen.suffix, self._settings, self._disk, shown)
                 self._series[directory, chosen.suffix] = series
                 self._unrepaired.add(directory)
+            if chosen.segment_header and not series.header:  # types that share files share their beginning
+                series.header = chosen.segment_header.removesuffix("\n").encode("utf-8", "replace") + b"\n"
         self._routes[kind] = series
         return series
+
+    def _shown(self, line: bytes) -> bytes:
+        return self._forms.shown(record_type(line), line)
 
     def _catch_up(self) -> None:
         """Give one slice of the journal to the series that are behind."""

@@ -218,6 +218,12 @@ class Answer(Struct, frozen=True, gc=False):
         return f"{self.code} {lead}{self.content}".rstrip()
 
 
+class Meta(Struct, frozen=True, gc=False):
+    """What a report's metadata say of the message that it is about; of any kind, since metadata are."""
+
+    original_id: object = None
+
+
 class Entry(Struct, frozen=True):
     """What is looked at in a record; other fields, also unknown ones, are passed over."""
 
@@ -230,6 +236,8 @@ class Entry(Struct, frozen=True):
     response: Answer = Answer()
     timestamp: int = 0
     event_time: str = ""
+    bounce_classification: str = ""
+    meta: Meta = Meta()
 
     @property
     def recipients(self) -> list[str]:

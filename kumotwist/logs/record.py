@@ -5,7 +5,7 @@ A record is built where the fact is decided (custody), encoded once, made durabl
 tells of, and only then written to the log's files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -14,10 +14,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from kumotwist.bounces.classifier import UNCATEGORIZED, unclassified
 from kumotwist.config.server import RecordSettings
 from kumotwist.mail.disposition import NOT_TRIED, Attempt, Peer, SourceAddress
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Reply
+from kumotwist.reports.delivery_status import BounceReport, Failed
+from kumotwist.reports.feedback import Complaint, FeedbackReport
+from kumotwist.reports.original import Original
 
 
 class RecordType(Enum):
@@ -29,8 +33,11 @@ class RecordType(Enum):
     TRANSIENT_FAILURE = "TransientFailure"
     EXPIRATION = "Expiration"
     ADMIN_BOUNCE = "AdminBounce"
+    ADMIN_REBIND = "AdminRebind"
     REJECTION = "Rejection"
     DELAYED = "Delayed"
+    OOB = "OOB"
+    FEEDBACK = "Feedback"
 
 
 def switched_off(per_record: Mapping[str, RecordSettings]) -> frozenset[RecordType]:
@@ -40,6 +47,12 @@ def switched_off(per_record: Mapping[str, RecordSettings]) -> frozenset[RecordTy
 
 
 FINAL = frozenset({RecordType.DELIVERY, RecordType.BOUNCE, RecordType.EXPIRATION, RecordType.ADMIN_BOUNCE})
+
+# What these tell of belongs to a class of bounces; the others carry `Uncategorized`.
+_CLASSIFIED = frozenset({
+    *(RecordType.BOUNCE, RecordType.TRANSIENT_FAILURE, RecordType.EXPIRATION, RecordType.ADMIN_BOUNCE),
+    *(RecordType.OOB, RecordType.FEEDBACK, RecordType.REJECTION),
+})  # fmt: skip
 
 
 class Record(Struct, kw_only=True):
@@ -63,7 +76,7 @@ class Record(Struct, kw_only=True):
     egress_pool: str | None
     egress_source: str | None
     source_address: SourceAddress | None
-    feedback_report: None
+    feedback_report: FeedbackReport | None
     meta: Mapping[str, Any]
     headers: Mapping[str, Any]
     delivery_protocol: str | None
@@ -74,6 +87,31 @@ class Record(Struct, kw_only=True):
     tls_peer_subject_name: tuple[str, ...] | UnsetType = UNSET
     provider_name: str | UnsetType = UNSET
     session_id: str | UnsetType = UNSET
+
+
+_encode = msgspec.json.Encoder().encode
+_OLDEST_EVENT = 10 * 365 * 86400.0  # seconds that a report may look back
+_MOST_LEVELS = 32  # of lists and mappings in one another
+_LEAST_WHOLE, _MOST_WHOLE = -(2**63), 2**64 - 1
+
+
+def _mended(value: Any, levels: int = _MOST_LEVELS) -> Any:
+    """A value as JSON can have it: what it cannot is told in words, so that a record may look odd but is never missing."""
+    if isinstance(value, str) and not isinstance(value, Enum):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or value is UNSET or isinstance(value, bool | float | Enum):
+        return value
+    if isinstance(value, int):
+        return value if _LEAST_WHOLE <= value <= _MOST_WHOLE else str(value)
+    if not levels:
+        return "..."
+    if isinstance(value, Struct):
+        return type(value)(**{name: _mended(getattr(value, name), levels - 1) for name in value.__struct_fields__})
+    if isinstance(value, Mapping):
+        return {_mended(str(key)): _mended(one, levels - 1) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_mended(one, levels - 1) for one in value]
+    return _mended(value.decode("latin-1") if isinstance(value, bytes) else repr(value))
 
 
 @lru_cache(maxsize=64)
@@ -96,12 +134,15 @@ def _on_one_line(reply: Reply) -> Reply:
 class RecordWriter:
     """Builds and encodes records for one node; knows which metadata the records shall show."""
 
-    def __init__(self, node_id: str, meta: tuple[str, ...] = ()) -> None:
-        """meta: metadata keys to copy; a trailing `*` takes every key that begins so."""
+    def __init__(self, node_id: str, meta: tuple[str, ...] = (), classify: Callable[[str], str] = unclassified) -> None:
+        """
+        meta: metadata keys to copy; a trailing `*` takes every key that begins so.
+        classify: the class of bounces that a response on one line belongs to.
+        """
         self._node_id = node_id
+        self._classify = classify
         self._exact = tuple(key for key in meta if not key.endswith("*"))
         self._prefixes = tuple(key[:-1] for key in meta if key.endswith("*"))
-        self._encode = msgspec.json.Encoder().encode
 
     def message(
         self,
@@ -114,6 +155,7 @@ class RecordWriter:
         attempt: Attempt = NOT_TRIED,
         egress_pool: str | None = None,
         site: str | None = None,
+        complaint: Complaint | None = None,
     ) -> bytes:
         """One line (without its newline) about a message; `recipients` defaults to all of its own."""
         created = message.created
@@ -135,12 +177,12 @@ class RecordWriter:
                 created=int(created),
                 created_time=rfc3339(created),
                 num_attempts=message.attempts,
-                bounce_classification="Uncategorized",
+                bounce_classification=self._classify(reply.single_line) if kind in _CLASSIFIED else UNCATEGORIZED,
                 egress_pool=egress_pool,
                 egress_source=attempt.egress_source,
                 source_address=attempt.source_address,
-                feedback_report=None,
-                meta=self._chosen(message.meta),
+                feedback_report=complaint.report if complaint else None,
+                meta=self._chosen(message.meta) if complaint is None else self._with_original(message, complaint.original),
                 headers=message.log_headers or {},
                 delivery_protocol=attempt.delivery_protocol,
                 reception_protocol=message.meta.get("reception_protocol"),
@@ -150,6 +192,45 @@ class RecordWriter:
                 tls_peer_subject_name=tls.peer_subject_name if tls and tls.peer_subject_name else UNSET,
                 provider_name=attempt.provider_name or UNSET,
                 session_id=attempt.session_id or UNSET,
+            )
+        )
+
+    def out_of_band(self, message: Message, report: BounceReport, failed: Failed, peer: Peer, session_id: str, now: float) -> bytes:
+        """
+        One line about a recipient whom an earlier message did not reach, as a report says that came in as `message`.
+
+        Its sender is who the report was sent to: the earlier message's sender.  peer: who sent the report.
+        """
+        # Whatever a report says, an event of tomorrow or of the last century is none.
+        at = failed.at if failed.at is not None and now - _OLDEST_EVENT < failed.at <= now else now
+        about = message.recipients
+        return self._encode(
+            Record(
+                type=RecordType.OOB,
+                id=message.id,
+                sender=about[0].email if about else "",
+                recipient=failed.recipient,
+                queue=message.queue,
+                site="",
+                size=0,
+                response=_on_one_line(failed.reply),
+                peer_address=Peer(report.reporting_mta, peer.addr),
+                timestamp=int(at),
+                event_time=rfc3339(at),
+                created=int(message.created),
+                created_time=rfc3339(message.created),
+                num_attempts=0,
+                bounce_classification=self._classify(failed.reply.single_line),
+                egress_pool=None,
+                egress_source=None,
+                source_address=None,
+                feedback_report=None,
+                meta=self._with_original(message, report.original),
+                headers=message.log_headers or {},
+                delivery_protocol=None,
+                reception_protocol=message.meta.get("reception_protocol"),
+                nodeid=self._node_id,
+                session_id=session_id,
             )
         )
 
@@ -173,7 +254,7 @@ class RecordWriter:
                 created=int(now),
                 created_time=rfc3339(now),
                 num_attempts=0,
-                bounce_classification="Uncategorized",
+                bounce_classification=self._classify(reply.single_line),
                 egress_pool=None,
                 egress_source=None,
                 source_address=None,
@@ -186,6 +267,22 @@ class RecordWriter:
                 session_id=session_id,
             )
         )
+
+    def _encode(self, record: Record) -> bytes:
+        """A line that can be parsed, whatever a policy put into the metadata and whatever a peer said."""
+        try:
+            return _encode(record)
+        except (TypeError, ValueError, OverflowError, RecursionError):  # UnicodeEncodeError is a ValueError
+            return _encode(_mended(record))
+
+    def _with_original(self, message: Message, original: Original) -> Mapping[str, Any]:
+        """The chosen metadata, and what is known of the message that a report is about."""
+        known = {
+            "original_id": original.id,
+            "original_recipient": original.recipient,
+            "original_message_id": original.message_id,
+        }
+        return {**self._chosen(message.meta), **{key: value for key, value in known.items() if value}}
 
     def _chosen(self, meta: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self._exact and not self._prefixes:

@@ -15,7 +15,8 @@ class Selection(Struct, frozen=True, kw_only=True):
     Texts are shell patterns (`*`, `?`, `[a-z]`), and what is equal fits in any case.
 
     types: names of record types.  recipient, sender: an address, or a domain where there is no `@`; case is ignored; `<>` is
-    the null sender.  queue, site, id: names.  since, until: epoch seconds, the event at `since` is in, the one at `until` is not.
+    the null sender.  queue, site: names.  id: a message's, or of what a report is about.  since, until: epoch seconds, the event at
+    `since` is in, the one at `until` is not.
     """
 
     types: frozenset[str] = frozenset()
@@ -33,12 +34,17 @@ class Selection(Struct, frozen=True, kw_only=True):
             (not self.types or entry.type in self.types)
             and (self.since is None or event_seconds(entry) >= self.since)
             and (self.until is None or event_seconds(entry) < self.until)
-            and (not self.id or _fits(entry.id, self.id))
+            and (not self.id or _fits(entry.id, self.id) or self._is_about(entry))
             and (not self.sender or _address_fits(entry.sender, self.sender))
             and (not self.recipient or any(_address_fits(one, self.recipient) for one in entry.recipients))
             and (not self.queue or _fits(entry.queue, self.queue))
             and (not self.site or _fits(entry.site, self.site))
         )
+
+    def _is_about(self, entry: Entry) -> bool:
+        """Whether a report that came in later, a message of its own, is about the message with that id."""
+        about = entry.meta.original_id
+        return isinstance(about, str) and _fits(about, self.id)
 
 
 def event_seconds(entry: Entry) -> float:

@@ -6,7 +6,7 @@ on disk for good.  Whatever goes wrong in between, it goes back to the second an
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import dropwhile
 
 from kumotwist.config.server import LogSettings
@@ -16,6 +16,7 @@ from kumotwist.logs.segment import PLAIN, Disk, Segment, opened_at, segment_name
 
 # One zstd block holds at most 128 KiB, so what is written at a time is kept below: then every block ends behind a newline.
 CHUNK = 100_000
+Shown = Callable[[bytes], bytes]
 _CLOCK_STEP = 60.0  # seconds by which clocks are allowed to have been set back
 _READ = 65536
 
@@ -27,14 +28,19 @@ class Series:
     unsure: segments of an earlier run may hold records that the journal still has.
     failed_at: epoch seconds of the failure after which nothing was tried yet; None: it works, as far as is known.
     troubled: the operator was told that it fails, and not yet that it works again.
+    header: what each segment begins with, with its last newline; empty: nothing.
     """
 
     __slots__ = (
         "_disk", "_earlier", "_last_name", "_level", "_most_seconds", "_most_size", "_next_earlier", "_segment",
-        "_torn", "behind", "directory", "durable", "failed_at", "given", "suffix", "troubled", "unsure", "unsynced",
+        "_shown", "_torn", "behind", "directory", "durable", "failed_at", "given", "header", "suffix", "troubled",
+        "unsure", "unsynced",
     )  # fmt: skip
 
-    def __init__(self, directory: str, suffix: str, settings: LogSettings, disk: Disk) -> None:
+    def __init__(self, directory: str, suffix: str, settings: LogSettings, disk: Disk, shown: Shown | None = None) -> None:
+        """shown: what a record looks like here; None: as it is."""
+        self.header = b""
+        self._shown = shown
         self.suffix = suffix
         self.given = self.durable = 0
         self.behind = self.unsure = True
@@ -76,9 +82,10 @@ class Series:
         for sequence, line in share:
             if sequence <= given:
                 continue
-            lines.append(line)
+            shown = line if self._shown is None else self._shown(line)
+            lines.append(shown)
             given = sequence
-            size += len(line) + 1
+            size += len(shown) + 1
             if size >= room:
                 self._put(lines, given, now)
                 lines, size, room = [], 0, self._room()
@@ -91,6 +98,8 @@ class Series:
     def _put(self, lines: list[bytes], sequence: int, now: float) -> None:
         if self._segment is None:
             self._segment = self._open(now)
+            if self.header:
+                self._segment.write(self.header)
         self.unsynced = True
         self._segment.write(b"\n".join(lines) + b"\n")
         self.given = sequence
@@ -159,12 +168,17 @@ class Series:
         for sequence, line in share:
             if sequence <= self.given:
                 continue
+            # A template may have made several lines of a record.
+            first, *further = [line] if self._shown is None else self._shown(line).split(b"\n")
             if self._earlier is None:
-                self._earlier = dropwhile(line.__ne__, self._lines_since(line))
+                self._earlier = dropwhile(first.__ne__, self._lines_since(line))
                 self._next_earlier = next(self._earlier, None)
-            if line == self._next_earlier:
+            whole = first == self._next_earlier
+            if whole:
+                for other in further:
+                    whole = whole and next(self._earlier, None) == other
                 self._next_earlier = next(self._earlier, None)
-            else:
+            if not whole:
                 yield sequence, line
 
     def _lines_since(self, record: bytes) -> Iterator[bytes]:
@@ -174,11 +188,25 @@ class Series:
             except (PermissionError, FileNotFoundError):
                 continue  # somebody else's, or removed since: what it held may be repeated
             try:
-                stream = LineStream()
-                while chunk := self._disk.read(fd, _READ):
-                    yield from stream.feed(chunk)
+                yield from self._behind_header(self._lines_of(fd))
             finally:
                 self._disk.close(fd)
+
+    def _lines_of(self, fd: int) -> Iterator[bytes]:
+        stream = LineStream()
+        while chunk := self._disk.read(fd, _READ):
+            yield from stream.feed(chunk)
+
+    def _behind_header(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """The lines of a segment without those that it begins with."""
+        for expected in self.header.split(b"\n")[:-1]:
+            found = next(lines, None)
+            if found is None:
+                return
+            if found != expected:  # written when there was another header, or none
+                yield found
+                break
+        yield from lines
 
     def _names_since(self, second: float) -> list[str]:
         """Segments that were not yet finished then: without those whose successor was opened before."""

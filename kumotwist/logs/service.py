@@ -8,7 +8,6 @@ there until the thread has said how far the files are on disk.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from threading import Event, Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,10 +18,10 @@ from twisted.python.failure import Failure
 from kumotwist.config.server import LogSettings
 from kumotwist.logs.files import Committed, LogFiles, Reread
 from kumotwist.logs.segment import Disk
+from kumotwist.spool.threads import REAL, Threads
 
 GATHER = 0.1  # seconds that a batch is gathered
 MANY = 2_000  # records that are not kept waiting any longer
-MOST_WAITING = 50_000  # records kept in memory; what comes beyond them is read back from the journal
 
 
 class MailLog:
@@ -43,6 +42,7 @@ class MailLog:
         forget: Callable[[int], None],
         reread: Reread,
         disk: Disk | None = None,
+        threads: Threads = REAL,
     ) -> None:
         """
         call_from_thread: the only thing of the reactor's that our thread calls, besides reading `clock.seconds`.
@@ -52,12 +52,14 @@ class MailLog:
         self._call_from_thread = call_from_thread
         self._forget = forget
         self._seconds = clock.seconds
-        self._files = LogFiles(settings, clock.seconds, reread, self._report, disk)
+        self._files = LogFiles(settings, clock.seconds, reread, self._report, disk, self._complain)
+        self._most_waiting = settings.back_pressure
         self._leftovers: Iterable[tuple[int, bytes]] = ()
-        self._thread: Thread | None = None
+        self._make_thread = threads.thread
+        self._thread: Any = None
         self._waiting: deque[Committed] = deque()
-        self._wake = Event()  # the thread sleeps until there is something
-        self._hurry = Event()  # … and then waits a moment for more, unless there is much already
+        self._wake = threads.event()  # the thread sleeps until there is something
+        self._hurry = threads.event()  # … and then waits a moment for more, unless there is much already
         self._asleep = False
         self._missed = 0  # the highest sequence number that found no room
         self._last = 0
@@ -79,14 +81,14 @@ class MailLog:
         """Start the thread.  leftovers: (sequence number, line), what the journal has, in order; iterated on the thread."""
         assert self._thread is None, "started twice"
         self._leftovers = leftovers
-        self._thread = Thread(target=self._run, name="mail log", daemon=True)
+        self._thread = self._make_thread(target=self._run, name="mail log", daemon=True)
         self._thread.start()
 
     def append(self, sequence: int, record_type: str, line: bytes) -> None:
         """A record was committed; line: without its newline.  Sequence numbers only grow."""
         waiting = self._waiting
         count = len(waiting)
-        if count < MOST_WAITING:
+        if count < self._most_waiting:
             waiting.append((sequence, record_type, line))
         else:
             self._missed = sequence
@@ -170,7 +172,13 @@ class MailLog:
     def _report(self, where: str, fault: str | None) -> None:
         self._call_from_thread(self._say, where, fault)
 
+    def _complain(self, fault: str) -> None:
+        self._call_from_thread(self._warn, fault)
+
     # Called back on the reactor's thread.
+
+    def _warn(self, fault: str) -> None:
+        self.log.error("mail log: {fault}", fault=fault)
 
     def _say(self, where: str, fault: str | None) -> None:
         if fault is None:

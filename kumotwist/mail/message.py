@@ -23,11 +23,14 @@ class Message:
     envelope_loaded: False while sender, recipients and meta are only in the spool.
     log_headers: the header values that log records shall show, taken from the content at reception.
     last_reply: what the last attempt ended with, on one line; empty before the first.
+    waits_for: what a policy put its due time off for, for the record; empty: it does not say.
+    through: the egress pool that it was last sent through; None before, and while it waits for a time.
+    directions: what held when it was received, for its first attempt; None: what holds now.
     """
 
     __slots__ = (
-        "attempts", "content", "due", "envelope_loaded", "id", "last_reply", "log_headers", "meta",
-        "pool", "queue", "recipients", "resident", "schedule", "sender", "size",
+        "attempts", "content", "directions", "due", "envelope_loaded", "id", "last_reply", "log_headers", "meta",
+        "pool", "queue", "recipients", "resident", "schedule", "sender", "size", "through", "waits_for",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +63,9 @@ class Message:
         self.resident = 0  # octets that it is counted with in memory
         self.pool: str | None = None  # the egress pool that its metadata name instead of the queue's
         self.queue = ""  # the name of the scheduled queue it is in; empty before it is admitted
+        self.through: str | None = None
+        self.directions: Any = None
+        self.waits_for = ""
 
     def __repr__(self) -> str:
         return f"<Message {self.id} in {self.queue or 'no queue'}, attempts {self.attempts}>"
@@ -102,6 +108,8 @@ class Message:
         self.meta = {}
         self.log_headers = None
         self.last_reply = ""
+        self.through = None
+        self.directions = None
         self.envelope_loaded = False
 
 

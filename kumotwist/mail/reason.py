@@ -15,6 +15,8 @@ class Reason(Enum):
     CONNECTION_RATE_THROTTLE = "ConnectionRateThrottle"
     READY_QUEUE_WAS_FULL = "ReadyQueueWasFull"
     READY_QUEUE_WAS_SUSPENDED = "ReadyQueueWasSuspended"
+    SCHEDULED_QUEUE_WAS_SUSPENDED = "ScheduledQueueWasSuspended"  # ours: the model counts this as a failed attempt
+    ADMIN_REBIND = "AdminRebind"
     FAILED_TO_INSERT_INTO_READY_QUEUE = "FailedToInsertIntoReadyQueue"
     FAILED_DUE_TO_NULL_MX = "FailedDueToNullMx"
     MX_RESOLVED_TO_ZERO_HOSTS = "MxResolvedToZeroHosts"

@@ -6,26 +6,32 @@ different scheduled queues lie in lanes that are served in turn, so a large queu
 session waits here for the next message; the one that was used last is served first, so that needless ones run idle.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kumotwist.config.egress import PathSettings
-from kumotwist.config.fields import Rate
-from kumotwist.egress.leases import Leases
+from kumotwist.config.fields import Rate, format_rate
+from kumotwist.delivery.shown import Shown
 from kumotwist.egress.limits import RateLimits, ideal_connections
 from kumotwist.egress.path import EgressPath
-from kumotwist.egress.throttles import Throttles
+from kumotwist.egress.sharing import NOT_KNOWN_YET, SharedLeases, SharedRates
+from kumotwist.egress.turns import Turns
 from kumotwist.mail.disposition import Attempt, Outcome, Verdict
 from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
 from kumotwist.mail.reply import Reply, reply
+from kumotwist.ready.idle import IdleSessions
+from kumotwist.ready.lanes import Lanes
+from kumotwist.ready.orders import ReadySuspension
+from kumotwist.ready.sessions import Sessions
+from kumotwist.ready.states import States
 
+LONGEST_REST = 86400.0  # seconds until a path looks again, where nobody knows how long it has to wait
 AFTER_A_FAULT = 1.0  # seconds a path rests when a session of it ended by an error of ours
 
 _BULK_DELAY = reply(
@@ -47,7 +53,17 @@ class Home(Protocol):
         """The message was not tried and waits `delay` seconds, uncounted."""
 
     def has_room(self, ready: "ReadyQueue") -> None:
-        """A queue that was full has room again."""
+        """A queue that was full, or suspended, has room again."""
+
+    def kept_waiting(self, message: Message, reason: Reason, until: float, what_for: str) -> None:
+        """The message stays ready and waits: a Delayed record says why; its envelope may be in the spool only."""
+
+    def too_old(self, message: Message, until: float) -> bool:
+        """Whether waiting until then is too long for it."""
+
+
+def _any_number() -> int:
+    return 1 << 30
 
 
 def _content_of(_: None, message: Message) -> bytes:
@@ -67,89 +83,173 @@ class ReadyQueue:
         home: Home,
         load: Callable[[Message], "Deferred[None]"],
         open_session: Callable[["ReadyQueue"], "Deferred[None]"],
-        throttles: Throttles,
-        leases: Leases,
+        throttles: SharedRates,
+        leases: SharedLeases,
+        turns: Turns,
     ) -> None:
         """
         load: brings back a message's envelope and content from the spool.
         open_session: starts a delivery session with this queue as its supply; fires when it has ended.
-        throttles, leases: where paths that name the same limits share them.
+        throttles, leases: where paths that name the same limits share them.  turns: who is next at a rate that they share.
         """
         self.path = path
         self.name = path.name
-        self.size = 0
+        self.suspension: ReadySuspension | None = None
+        self.lanes = Lanes()
+        self.in_hand: dict[Message, None] = {}  # what sessions have taken and not answered for
+        self.sessions = Sessions()
+        self.states = States(clock)
         self.idle_since = clock.seconds()
         self._clock = clock
         self._home = home
         self._load = load
         self._open_session = open_session
-        self._lanes: dict[str, deque[Message]] = {}
-        self._turns: deque[str] = deque()
-        self._sessions: set[Deferred[None]] = set()
-        self._idle: dict[Deferred[Message | None], float] = {}  # waiting sessions and until when, the longest waiting first
-        self._idle_timer: IDelayedCall | None = None
+        self._idle = IdleSessions(clock)
         self._resting: IDelayedCall | None = None
-        self._full = False
+        self._opening: IDelayedCall | None = None  # until the rate of connections admits another
+        self._starting = 0  # sessions that have not asked for their connection yet
+        self._told: Message | None = None  # the last whose wait was recorded
+        self._in_line = False  # for a lease
+        self._room_wanted = False
+        self._telling_room = False
         self._stopped = False
+        self.most_connections: Callable[[], int] = _any_number  # set where memory may be used up
         self._failures = 0
         self._ended: list[Deferred[None]] = []
         self._throttles = throttles
         self._leases = leases
+        self._turns = turns
         self._apply(path.settings)
 
     def _apply(self, settings: PathSettings) -> None:
         self._refill_at = settings.max_ready - max(1, settings.max_ready // 4)
-        self._connections = self._rates(f"{self.name}-connection-rate", settings.max_connection_rate, {})
+        self._connections = self._rates(f"{self.name}-connection-rate", "max_connection_rate", settings.max_connection_rate, {}, "")
         self._messages = self._rates(
-            f"kumomta.max_message_rate.{self.name}", settings.max_message_rate, settings.additional_message_rate_throttles
+            f"kumomta.max_message_rate.{self.name}",
+            "max_message_rate",
+            settings.max_message_rate,
+            settings.additional_message_rate_throttles,
+            "additional_message_rate_throttles",
         )
         self._selections = self._rates(
             f"kumomta.source_selection_rate.{self.name}",
+            "source_selection_rate",
             settings.source_selection_rate,
             settings.additional_source_selection_rates,
+            "additional_source_selection_rates",
         )
-        self._shared = {name: limit.limit for name, limit in settings.additional_connection_limits.items()}
+        self._shared = {f"kumomta.connection_limit.{self.name}": settings.connection_limit.limit} | {
+            name: limit.limit for name, limit in settings.additional_connection_limits.items()
+        }
 
-    def _rates(self, name: str, own: Rate | None, additional: Mapping[str, Rate]) -> RateLimits | None:
-        """What must admit one of a kind; None: nothing limits it."""
-        named = ({name: own} if own is not None else {}) | dict(additional)
-        return RateLimits([self._throttles.get(key, rate) for key, rate in named.items()]) if named else None
+    def _rates(self, name: str, option: str, own: Rate | None, additional: Mapping[str, Rate], where: str) -> RateLimits | None:
+        """What must admit one of a kind, called as the operator configured it; None: nothing limits it."""
+        named = [(f"{option} of {self.name}", name, own)] if own is not None else []
+        named += [(f"{where} {key}", key, rate) for key, rate in additional.items()]
+        limits = [(f"{what} ({format_rate(rate)})", self._throttles.get(key, rate)) for what, key, rate in named]
+        return RateLimits(limits) if limits else None
+
+    @property
+    def rates(self) -> Mapping[str, RateLimits | None]:
+        """What limits messages, connections and the choice of this path."""
+        return {"message": self._messages, "connection": self._connections, "source_selection": self._selections}
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """How many connections at a time, by the name of the limit; this path's own is the first."""
+        return self._shared
 
     # What scheduled queues use
 
+    @property
+    def size(self) -> int:
+        return self.lanes.size
+
     def admit(self, message: Message) -> bool:
         """Take a message that is due; False if there is no room for it (its home is told when there is room)."""
-        if self.size >= self.path.settings.max_ready or self._stopped:
-            self._full = True
+        if self.full or self._room_wanted:
             return False
-        lane = self._lanes.get(message.queue)
-        if lane is None:
-            lane = self._lanes[message.queue] = deque()
-            self._turns.append(message.queue)
-        lane.append(message)
-        self.size += 1
+        self.lanes.append(message)
         if self._selections is not None:
             self._selections.spend(self._clock.seconds())
         if self._resting is None:
             if self._idle:
-                self._serve_idle()
+                self._idle.serve(self.next_message)
             else:
                 self._open_sessions()
         return True
 
+    @property
+    def full(self) -> bool:
+        """It takes nothing now."""
+        return self.lanes.size >= self.path.settings.max_ready or self._stopped or self.suspension is not None
+
+    def want_room(self) -> None:
+        """Somebody waits for room here: nobody overtakes them, and the home is told when there is some."""
+        self._room_wanted = True
+        self._tell_room_soon()
+
+    def _tell_room_soon(self) -> None:
+        if self._room_wanted and not self._telling_room and self.lanes.size <= self._refill_at and not self.full:
+            self._telling_room = True
+            self._clock.callLater(0, self._tell_room)
+
+    def _tell_room(self) -> None:
+        self._telling_room = self._room_wanted = False
+        self._home.has_room(self)
+
     def selectable_in(self) -> float:
-        """Seconds until this source may be chosen again for this site; 0.0: now."""
+        """Seconds until this source may be chosen again for this site; 0.0: now; NOT_KNOWN_YET."""
         return self._selections.wait(self._clock.seconds()) if self._selections is not None else 0.0
+
+    def when_selectable(self, call: Callable[[], None]) -> None:
+        """Call this once, after NOT_KNOWN_YET, when that is known."""
+        if self._selections is not None:
+            self._selections.when_known(self._clock.seconds(), call)
 
     def reshape(self, path: EgressPath) -> None:
         """Settings of the path changed; limits that stay the same keep what they have counted."""
         self.path = path
         self._apply(path.settings)
+        self._end_wait_to_open()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._wake()
+        self._tell_room_soon()
 
     def give_all_back(self, reason: Reason) -> None:
         """Everything here is to choose its path anew."""
         for message in self._take_all():
             self._home.returned(message, reason, 0.0)
+
+    # What operators use
+
+    def suspend(self, order: ReadySuspension) -> None:
+        """Send nothing until that ends; what is on the wire is finished, what is ready chooses its path anew."""
+        self.suspension = order
+        self._idle.release()
+        self.give_all_back(Reason.READY_QUEUE_WAS_SUSPENDED)
+
+    def resume(self) -> None:
+        self.suspension = None
+        self._tell_room_soon()
+
+    def withdraw(self, queue_fits: Callable[[str], bool]) -> list[Message]:
+        """Take out what comes from these scheduled queues."""
+        taken = self.lanes.withdraw(queue_fits)
+        self._tell_room_soon()
+        return taken
+
+    def return_old(self) -> None:
+        """Give back what has grown too old, where nothing moves."""
+        if self.lanes.size and (self._resting is not None or not self.sessions):
+            now = self._clock.seconds()
+            for message in self.lanes.take_if(lambda message: self._home.too_old(message, now)):
+                self._home.returned(message, Reason.DUE_TIME_WAS_REACHED, 0.0)
+
+    def count_of(self, queue: str) -> int:
+        """How many messages of a scheduled queue are here."""
+        return self.lanes.count_of(queue)
 
     @property
     def stopped(self) -> bool:
@@ -157,20 +257,17 @@ class ReadyQueue:
         return self._stopped
 
     @property
-    def sessions(self) -> int:
-        return len(self._sessions)
-
-    @property
     def quiet(self) -> bool:
         """Nothing is here and nobody works for it."""
-        return not self.size and not self._sessions
+        return not self.lanes.size and not self.sessions
 
     def stop(self) -> "Deferred[None]":
         """Hand out no more; fires when the last session has ended."""
         self._stopped = True
-        self._leases.forget(self._open_sessions_soon)
-        self._release_idle()
-        if not self._sessions:
+        self._leave_line()
+        self._end_wait_to_open()
+        self._idle.release()
+        if not self.sessions:
             return succeed(None)
         ended: Deferred[None] = Deferred()
         self._ended.append(ended)
@@ -179,51 +276,96 @@ class ReadyQueue:
     # What sessions use (delivery.supply.Supply)
 
     def next_message(self) -> Message | None:
-        if not self.size or self._stopped or self._resting is not None:
+        if not self.lanes.size or self._stopped or self._resting is not None:
             return None
-        turn = self._turns.popleft()
-        lane = self._lanes[turn]
-        message = lane.popleft()
-        if lane:
-            self._turns.append(turn)
-        else:
-            del self._lanes[turn]
-        self.size -= 1
-        if self._full and self.size <= self._refill_at:
-            self._full = False
-            self._clock.callLater(0, self._home.has_room, self)
+        message = self.lanes.next()
+        self.in_hand[message] = None
+        if self._room_wanted:
+            self._tell_room_soon()
         return message
 
     def message_or_none(self, patience: float) -> "Deferred[Message | None]":
         message = self.next_message()
         if message is not None or self._stopped or self._resting is not None:
             return succeed(message)
-        waiting: Deferred[Message | None] = Deferred(self._forget_idle)
-        self._idle[waiting] = self._clock.seconds() + patience
-        if self._idle_timer is None:
-            self._idle_timer = self._clock.callLater(patience, self._end_patience)
-        return waiting
+        return self._idle.wait(patience)
 
     def content(self, message: Message) -> "bytes | Deferred[bytes]":
         if message.content is not None:
             return message.content
         return self._load(message).addCallback(_content_of, message)
 
+    def show(self, session: Shown) -> None:
+        """A session that is being opened shows itself to operators."""
+        self.sessions.show(session)
+
     def may_connect(self) -> float:
-        return self._connections.spend(self._clock.seconds()) if self._connections is not None else 0.0
+        wait = self._connections.spend(self._clock.seconds()) if self._connections is not None else 0.0
+        if wait == 0.0 and self._starting:
+            self._starting -= 1
+            self._open_sessions_soon()
+        return wait
 
     def may_send(self) -> float:
-        return self._messages.spend(self._clock.seconds()) if self._messages is not None else 0.0
+        limits = self._messages
+        if limits is None:
+            return 0.0
+        if self.path.settings.additional_message_rate_throttles:
+            return limits.spend_in_turn(self._turns, self.name, self._clock.seconds())
+        return limits.spend(self._clock.seconds())
+
+    def let_go(self, message: Message) -> None:
+        """No session has the message in hand any more: somebody else answers for it now."""
+        self.in_hand.pop(message, None)
 
     def settle(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
+        self.let_go(message)
+        self.sessions.count(attempt, outcomes)
         self._home.settled(message, attempt, outcomes)
 
     def give_back(self, message: Message, reason: Reason, delay: float = 0.0) -> None:
-        self._home.returned(message, reason, delay)
+        self.let_go(message)
+        limits = self._limits_behind(reason)
+        now = self._clock.seconds()
+        goes = delay <= 0.0 or self._stopped or self.suspension is not None
+        if limits is None or goes or (delay != NOT_KNOWN_YET and self._home.too_old(message, now + delay)):
+            self._home.returned(message, reason, delay)
+        else:
+            # It stays the next, so that the order is kept and nobody waits twice; `throttled` follows.
+            self.lanes.put_first(message)
+            self._tell_wait(message, reason, limits, delay)
+
+    def _limits_behind(self, reason: Reason) -> RateLimits | None:
+        if reason is Reason.MESSAGE_RATE_THROTTLE:
+            return self._messages
+        return self._connections if reason is Reason.CONNECTION_RATE_THROTTLE else None
+
+    def _tell_wait(self, message: Message, reason: Reason, limits: RateLimits, delay: float) -> None:
+        """One record for a message, when its wait for a limit begins."""
+        if self._told is not message and delay != NOT_KNOWN_YET:
+            self._told = message
+            now = self._clock.seconds()
+            self._home.kept_waiting(message, reason, now + delay, limits.binding(now)[0])
 
     def throttled(self, reason: Reason, delay: float) -> None:
-        self.log.info("{path} waits {delay} s: {reason}", path=self.name, delay=round(delay, 3), reason=reason.value)
-        self.rest(delay)
+        self.log.debug("{path} waits {delay} s: {reason}", path=self.name, delay=round(delay, 3), reason=reason.value)
+        limits = self._limits_behind(reason)
+        if reason is Reason.CONNECTION_RATE_THROTTLE and limits is not None:
+            return  # what has a connection goes on; no other is opened until the rate admits it
+        if delay == NOT_KNOWN_YET and limits is not None:
+            limits.when_known(self._clock.seconds(), self._know)
+        if self._resting is None or self._resting.getTime() > self._clock.seconds() + delay:
+            self._rest(delay)  # the first of its sessions that may send is not to wait for the others
+
+    @property
+    def resting_until(self) -> float | None:
+        """Epoch seconds until which nothing is handed out; None: it is."""
+        return self._resting.getTime() if self._resting is not None else None
+
+    def _know(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._wake()
 
     def dispose_all(self, verdict: Verdict, reply: Reply, reason: Reason) -> None:
         self.log.info(
@@ -250,10 +392,14 @@ class ReadyQueue:
 
     def rest(self, delay: float) -> None:
         """Hand out nothing for so many seconds; sessions that wait are let go."""
+        if self._resting is None or self._resting.getTime() < self._clock.seconds() + delay:
+            self._rest(delay)
+
+    def _rest(self, delay: float) -> None:
         if self._resting is not None:
             self._resting.cancel()
-        self._resting = self._clock.callLater(delay, self._wake)
-        self._release_idle()
+        self._resting = self._clock.callLater(min(delay, LONGEST_REST), self._wake)
+        self._idle.release()
 
     def _wake(self) -> None:
         self._resting = None
@@ -261,65 +407,88 @@ class ReadyQueue:
 
     def _open_sessions(self) -> None:
         if self._resting is not None or self._stopped:
+            self._leave_line()
             return
-        wanted = ideal_connections(self.size, self.path.settings.connection_limit.limit)
-        while len(self._sessions) < wanted and self.size and self._resting is None:
+        wanted = min(ideal_connections(self.lanes.size, self.path.settings.connection_limit.limit), self.most_connections())
+        while len(self.sessions) < wanted and self.lanes.size and self._resting is None and self._may_open():
             shared = self._shared
-            if shared and not self._leases.take(shared, self._open_sessions_soon):
+            if not self._leases.take(shared, self._open_sessions_soon):
+                self._in_line = True
+                self.states.limited(self._leases.short_of(shared))
                 return
+            self._starting += self._connections is not None
             session = self._open_session(self)
-            self._sessions.add(session)
-            session.addErrback(self._session_broke)
+            self.sessions.add(session)
+            session.addErrback(self._session_broke, session)
             session.addBoth(self._session_ended, session, shared)
+        self._leave_line()
+
+    def _leave_line(self) -> None:
+        """No lease is wanted just now: those behind us are not to wait for us."""
+        if self._in_line:
+            self._in_line = False
+            self.states.not_limited()
+            self._leases.forget(self._open_sessions_soon)
 
     def _open_sessions_soon(self) -> None:
         # Not from here: a session that ends at once would call us again and again on one stack.
         self._clock.callLater(0, self._open_sessions)
 
-    def _session_broke(self, failure: Failure) -> None:
+    def _may_open(self) -> bool:
+        """Whether the rate of connections admits another, beside those that are about to be made."""
+        limits = self._connections
+        if limits is None:
+            return True
+        if self._starting >= limits.capacity:
+            return False  # one of those is admitted first
+        now = self._clock.seconds()
+        wait = limits.wait(now, self._starting + 1)
+        if wait == 0.0:
+            self.states.not_throttled()
+            return True
+        self.states.throttled(limits.binding(now)[0])
+        if self._opening is None:
+            if wait == NOT_KNOWN_YET:
+                limits.when_known(now, self._open_sessions_soon)
+            else:
+                self._opening = self._clock.callLater(wait, self._open_when_admitted)
+        first = self.lanes.first
+        if first is not None and not self.sessions and wait >= self.path.settings.idle_timeout:
+            self._tell_wait(first, Reason.CONNECTION_RATE_THROTTLE, limits, wait)
+        return False
+
+    def _open_when_admitted(self) -> None:
+        self._opening = None
+        self._open_sessions()
+
+    def _end_wait_to_open(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+
+    def _session_broke(self, failure: Failure, session: "Deferred[None]") -> None:
+        if failure.check(CancelledError) and self.sessions.aborted(session):
+            return
         self.log.failure("a delivery session of {path} broke", failure, path=self.name)
         self.rest(AFTER_A_FAULT)
 
     def _session_ended(self, _: object, session: "Deferred[None]", shared: Mapping[str, int]) -> None:
-        self._sessions.discard(session)
-        if shared:
-            self._leases.give_back(shared)
+        self.sessions.discard(session)
+        self._starting = max(0, self._starting - 1)
+        self._leases.give_back(shared)
         self.idle_since = self._clock.seconds()
-        if self._stopped and not self._sessions:
+        if self._stopped and not self.sessions:
             ended, self._ended = self._ended, []
             for waiting in ended:
                 waiting.callback(None)
-        elif self.size:
+        elif self.lanes.size:
             self._open_sessions_soon()
 
-    def _serve_idle(self) -> None:
-        waiting, _ = self._idle.popitem()
-        waiting.callback(self.next_message())
-
-    def _forget_idle(self, waiting: "Deferred[Message | None]") -> None:
-        self._idle.pop(waiting, None)
-
-    def _release_idle(self) -> None:
-        idle, self._idle = list(self._idle), {}
-        for waiting in idle:
-            waiting.callback(None)
-
-    def _end_patience(self) -> None:
-        self._idle_timer = None
-        now = self._clock.seconds()
-        patient = [waiting for waiting, until in self._idle.items() if until <= now]
-        for waiting in patient:
-            if self._idle.pop(waiting, None) is not None:
-                waiting.callback(None)
-        if self._idle and self._idle_timer is None:
-            self._idle_timer = self._clock.callLater(min(self._idle.values()) - now, self._end_patience)
+    def abort(self, session_id: str) -> bool:
+        """End the session with that connection now; a message in flight waits again, uncounted.  False: there is none."""
+        return self.sessions.abort(session_id)
 
     def _take_all(self) -> list[Message]:
-        messages = [message for lane in self._lanes.values() for message in lane]
-        self._lanes.clear()
-        self._turns.clear()
-        self.size = 0
-        if self._full:
-            self._full = False
-            self._clock.callLater(0, self._home.has_room, self)
+        messages = self.lanes.take_all()
+        self._tell_room_soon()
         return messages

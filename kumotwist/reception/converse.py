@@ -13,8 +13,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kumotwist.config.dynamic import EVENT as DYNAMIC_PARAMETERS
-from kumotwist.config.dynamic import parse_listener_overrides
 from kumotwist.config.given import BadParameters
 from kumotwist.config.listeners import ListenerSettings
 from kumotwist.config.virtual_hosts import effective
@@ -25,11 +23,13 @@ from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Refusal, Reply, refuse, reply
 from kumotwist.reception.client import Client, Ends
 from kumotwist.reception.login import Login
+from kumotwist.reception.parameters import dynamic_parameters
 from kumotwist.reception.proxy_header import BadProxyHeader, hear_proxy
 from kumotwist.reception.relay import Relay
 from kumotwist.reception.rewriting import advertised, reply_of, rewritten
 from kumotwist.reception.shared import Reception
 from kumotwist.reception.shown import shown_to
+from kumotwist.reception.telling import is_told, tell_refusal
 from kumotwist.reception.transaction import Transaction, accepted
 from kumotwist.reception.waits import BadAnswer, Hangup, Overdue, Wire
 from kumotwist.reception.xclient import moved_by
@@ -78,7 +78,7 @@ class Conversation:
         self._standing = reception.standing
         own = effective(settings, peer_ip=ends.peer_ip, local_ip=ends.local_ip)
         self._client = Client(reception.hostname, own, ends, str(UUID(int=reception.randbits(128), version=4)))
-        self.session = ServerSession(self._client.limits, self._client.hostname)
+        self.session = ServerSession(self._client.limits, self._client.hostname, arriving=reception.arrivals)
         self._login = Login(self.session, wire, reception.clock)
         self._settled()
 
@@ -89,6 +89,7 @@ class Conversation:
         self._hostname = self._client.hostname
         self._banner = f"220 {self._hostname} {settings.banner}\r\n".encode()
         self._wire.timeout = settings.client_timeout
+        self._wire.read_by(settings.data_buffer_size)
         self._renew_relay()
 
     def _renew_relay(self) -> None:
@@ -115,6 +116,7 @@ class Conversation:
             self.log.failure("{peer}: conversation broke off", peer=self._client.ends.peer)
             self._wire.write(f"421 4.3.0 {self._hostname} technical difficulties\r\n".encode())
         finally:
+            self.session.release()
             self._wire.close()
 
     async def _converse(self) -> None:
@@ -142,6 +144,7 @@ class Conversation:
                 octets = await self._failed(fault)
             if kind is Content or (kind is Refused and event.ends_transaction):  # type: ignore[union-attr]  # it is a Refused
                 self._transaction = None
+                session.release()
             if octets:
                 wire.write(octets)
             if wire.choked:
@@ -202,9 +205,9 @@ class Conversation:
     def _noted(self, answer: Reply, command: str | None) -> bytes:
         if answer.code == 421:
             self._over = True
-        ours = answer.code == 421 and answer.enhanced is not None and str(answer.enhanced) == "4.3.2"
-        if answer.code >= 400 and not ours:
-            self._tell_refusal(Reply(answer.code, answer.enhanced, answer.text, command))
+        if is_told(answer):
+            said = Reply(answer.code, answer.enhanced, answer.text, command)
+            tell_refusal(self._reception.desk, said, self._client, self._transaction)
         return answer.encode()
 
     async def _rewritten(self, octets: bytes) -> bytes:
@@ -215,20 +218,6 @@ class Conversation:
 
     async def _rewrite(self, answer: Reply, command: str | None) -> Reply:
         return await rewritten(answer, command, self._standing.policy, self._client.conn_meta, self._ask)
-
-    def _tell_refusal(self, answer: Reply) -> None:
-        transaction, client = self._transaction, self._client
-        try:
-            self._reception.desk.refused(
-                answer,
-                sender=transaction.sender.email if transaction else "",
-                recipient=transaction.recipients[-1].email if transaction and transaction.recipients else "",
-                peer=client.arrival.peer,
-                session_id=client.arrival.session_id,
-                meta=client.meta,
-            )
-        except Exception:  # noqa: BLE001  (a record that cannot be written must not cost the client its answer)
-            self.log.failure("{peer}: refusal could not be recorded", peer=client.ends.peer)
 
     def _not_granted(self, event: Any) -> bytes:
         """What the session refused, or a chunk that is not the last."""
@@ -290,12 +279,9 @@ class Conversation:
 
         Raises Refusal, HookFailed, BadParameters.
         """
-        client, policy = self._client, self._standing.policy
-        answer = dynamic = None
+        client, dynamic = self._client, None
         if ask and self._standing.dynamic:
-            answer = await self._ask(policy.first(DYNAMIC_PARAMETERS, self._listener.listen, client.conn_meta))
-        if answer is not None:
-            dynamic = parse_listener_overrides(answer, policy.handlers(DYNAMIC_PARAMETERS)[0].place.rpartition(":")[0])
+            dynamic = await dynamic_parameters(self._standing.policy, self._listener.listen, client.conn_meta, self._ask)
         ends = client.ends
         client.settle(effective(self._listener, peer_ip=ends.peer_ip, local_ip=ends.local_ip, dynamic=dynamic))
         self.session.limit(client.limits, client.hostname)
@@ -384,9 +370,7 @@ class Conversation:
 
     def _mail(self, mail: Mail) -> "bytes | Coroutine[Any, Any, bytes]":
         # The model looks only when a client connects, but a client may stay for days.
-        closed_for = self._reception.desk.closed_for()
-        if closed_for is not None:
-            raise refuse(f"421 4.3.2 {self._hostname} {closed_for}")
+        self._reception.check_open(self._hostname)
         if self._messages_seen >= self._settings.max_messages_per_connection:
             raise refuse(f"421 4.7.0 {self._hostname} too many messages on this connection")
         if self._reception.standing is not self._standing:
@@ -397,6 +381,7 @@ class Conversation:
 
     def _mail_granted(self, mail: Mail) -> bytes:
         self._transaction = Transaction(mail.sender, self._client, self._standing, self._relay)
+        self._transaction.most_copies = self._reception.arrivals.most_copies(mail.size)
         return f"250 OK <{mail.sender.email}>\r\n".encode()
 
     async def _mail_of_policy(self, mail: Mail) -> bytes:
@@ -414,10 +399,14 @@ class Conversation:
 
     def _check_recipient(self, transaction: Transaction, rcpt: Rcpt) -> None:
         """Raises Refusal."""
-        if not transaction.relay.permits(transaction.sender, rcpt.recipient):
+        if not transaction.relay.accepts(transaction.sender, rcpt.recipient):
             raise refuse(f"550 5.7.1 relaying not permitted for {self._client.ends.peer}")
-        if len(transaction.recipients) >= self._settings.max_recipients_per_message:
+        if len(transaction.recipients) >= transaction.most_recipients(self._settings.max_recipients_per_message):
             raise refuse("452 4.5.3 too many recipients")
+        if self._reception.suppressed.stands:
+            # A tenant that only the message names is not known yet: then its queue looks.
+            tenant = self._client.meta.get("tenant")
+            self._reception.suppressed.check(rcpt.recipient, tenant, self._reception.clock.seconds())
 
     async def _rcpt_of_policy(self, transaction: Transaction, rcpt: Rcpt) -> bytes:
         standing = transaction.standing
@@ -453,12 +442,13 @@ class Conversation:
         self._messages_seen += 1
         reception = self._reception
         started = reception.clock.seconds()
-        if transaction.standing.messages:
-            messages = await self._messages_of_policy(transaction, body, started)
-        else:
-            messages = transaction.messages(body, reception.ids, started)
+        taken = transaction.take_room(body, reception.arrivals)
         try:
-            await self._wire.result(reception.desk.take(messages, self._client.arrival))
+            if transaction.standing.messages:
+                messages = await self._messages_of_policy(transaction, body, started)
+            else:
+                messages = transaction.messages(body, reception.ids, started)
+            await self._wire.result(transaction.hand_over(reception.desk, messages))
         except Refusal as refusal:
             if reception.clock.seconds() - started >= self._settings.data_processing_timeout:
                 raise refuse(_OVERDUE, refusal.reason) from refusal

@@ -87,21 +87,22 @@ class Intake:
         # The rules are laid over one another anew for each domain, tenant and campaign, so the answers are kept.
         self._queue_routing_domain = lru_cache(maxsize=4096)(self._lay_queue_routing_domain)
 
-    def read(self, content: bytes, meta: Mapping[str, Any] = {}) -> Reading:
+    def read(self, content: bytes, meta: Mapping[str, Any] = {}, *, anonymous: bool = False) -> Reading:
         """
         What the header says.  Raises Refusal: a loop, a tenant or schedule that is not to be had.
 
         meta: what is known of the message already; a tenant named there counts where the header names none.
+        anonymous: no tenant needs to be named, as in a report, which nobody sends in a tenant's name.
         """
         if has_hops(content, MOST_HOPS):
             raise refuse("554 5.4.6 too many hops: mail loop", f"{MOST_HOPS} Received fields or more")
         queues = self.rules.queues
         fields = self._wanted.read(content)
         if not fields:
-            return Reading(content=content, tenant=self._tenant(_text(meta.get("tenant"))))
+            return Reading(content=content, tenant=self._tenant(_text(meta.get("tenant")), anonymous=anonymous))
         schedule = _schedule(queues.scheduling_header, fields)
         campaign = _name_in(queues.campaign_header, fields)
-        tenant = self._tenant(_name_in(queues.tenant_header, fields) or _text(meta.get("tenant")))
+        tenant = self._tenant(_name_in(queues.tenant_header, fields) or _text(meta.get("tenant")), anonymous=anonymous)
         if self._removed:
             content = without(content, self._removed)
         log_headers = _for_log(self._logged, fields) if self._logged else None
@@ -154,12 +155,12 @@ class Intake:
     def _lay_queue_routing_domain(self, domain: str, tenant: str | None, campaign: str | None) -> str | None:
         return queue_routing_domain(self.rules.queues, domain, tenant, campaign)
 
-    def _tenant(self, named: str | None) -> str | None:
+    def _tenant(self, named: str | None, *, anonymous: bool = False) -> str | None:
         """The message's tenant.  Raises Refusal where it must be known and is not."""
         queues = self.rules.queues
         tenant = named if named is not None else queues.default_tenant
         if tenant is None:
-            if queues.require_tenant:
+            if queues.require_tenant and not anonymous:
                 raise refuse(
                     f"500 5.7.1 missing {queues.tenant_header} header" if queues.tenant_header else "500 5.7.1 missing tenant"
                 )

@@ -2,7 +2,7 @@
 
 from kumotwist.config.compose import listener_domain
 from kumotwist.config.fields import Networks
-from kumotwist.config.listeners import ListenerDomain, ListenerDomains
+from kumotwist.config.listeners import ListenerDomain, ListenerDomains, ReportHandling
 from kumotwist.hooks.connection import ConnMeta
 from kumotwist.hooks.policy import Policy
 from kumotwist.mail.address import Mailbox
@@ -59,6 +59,19 @@ class Relay:
             return True
         of_recipient = self._of(recipient.domain)
         return of_recipient is not None and of_recipient.relay_to
+
+    def accepts(self, sender: Mailbox, recipient: Mailbox) -> bool:
+        """Whether a recipient may be named: mail may go there, or reports are awaited there, from whomever they come."""
+        return self.permits(sender, recipient) or self.reports_for(recipient) is not None
+
+    def reports_for(self, recipient: Mailbox) -> ListenerDomain | None:
+        """What holds for reports to a recipient's domain; None where none are looked for."""
+        if not (self._domains.domains or self._domains.by_listener or self._learned):
+            return None
+        domain = self._of(recipient.domain)
+        if domain is None or (domain.log_oob is ReportHandling.IGNORE and domain.log_arf is ReportHandling.IGNORE):
+            return None
+        return domain
 
     async def learn(self, domain: str, ask: Ask) -> None:
         """What the policy, or else the configuration, says of a domain.  Raises Refusal, HookFailed and BadAnswer."""

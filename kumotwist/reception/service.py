@@ -86,7 +86,7 @@ class EsmtpListener(Service):
         try:
             self._port = self._reactor.listenTCP(port, self._factory, backlog=_BACKLOG, interface=host)
         except CannotListenError as fault:
-            raise CannotListen(_explained(self._listen, fault)) from fault
+            raise CannotListen(explained(self._listen, fault)) from fault
         self._factory.open()
         self.log.info("ESMTP listens on {address}", address=with_port(*self.address))
 
@@ -118,7 +118,7 @@ def listen_address(listen: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _explained(listen: str, fault: CannotListenError) -> str:
+def explained(listen: str, fault: CannotListenError) -> str:
     number = getattr(fault.socketError, "errno", None)
     reason = getattr(fault.socketError, "strerror", None) or str(fault.socketError)
     remedy = _REMEDIES.get(number) if number is not None else None

@@ -27,6 +27,9 @@ class Wire(Protocol):
     choked: bool  # the client does not read what we say, or is gone
     timeout: float  # seconds that a client may take for each thing it says
 
+    def read_by(self, octets: int) -> None:
+        """So many at once, at most."""
+
     def write(self, octets: bytes) -> None:
         """Send; dropped if the connection is gone."""
 

@@ -31,6 +31,7 @@ from kumotwist.reception.client import Ends
 from kumotwist.reception.converse import Conversation
 from kumotwist.reception.shared import Reception
 from kumotwist.reception.waits import Hangup, Overdue
+from kumotwist.smtp.watching import Account
 from kumotwist.transport import write_now
 
 _MOST_AHEAD = 64 * 1024  # octets that a client may send ahead of our answers before we stop reading
@@ -74,6 +75,8 @@ class ServerWire(Protocol):
         self._timer_due = 0.0
         self._deadline: float | None = None
         self._asked: list[Any] | None = None  # where the answer belongs that the conversation waits for
+        self._dialogues = factory.reception.dialogues
+        self._account: Account | None = None  # of this dialogue, since somebody watches
 
     # Called by Twisted
 
@@ -86,9 +89,14 @@ class ServerWire(Protocol):
         self._conversation = Conversation(self.factory.reception, self._settings, self, ends_of(self.transport))
         self._session = self._conversation.session
         self._coroutine = self._conversation.run()
+        if self._dialogues.on:
+            self._account = Account(self._dialogues, self._known, from_start=True)
+            self._account.tell("Connected")
         self._go_on()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._dialogues.on:
+            self._watched().client_said(data)
         if self._waits_for is _BYTES:
             self._session.receive(data)
             self._go_on()
@@ -100,6 +108,8 @@ class ServerWire(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
+        if self._dialogues.on:
+            self._watched().closed(server=True)
         self.choked = True  # nothing that is still buffered is worth doing: nobody would hear of it, and do it again
         self.factory.lost(self)
         if self._timer is not None:
@@ -134,7 +144,21 @@ class ServerWire(Protocol):
 
     def write(self, octets: bytes) -> None:
         if self._connected:
+            if self._dialogues.on:
+                self._watched().answered(octets)
             write_now(self.transport, octets)
+
+    def _known(self) -> dict[str, Any]:
+        return self._conversation._client.meta  # nobody else is to see it
+
+    def _watched(self) -> Account:
+        """What is told of this dialogue to those that watch."""
+        if self._account is None:
+            self._account = Account(self._dialogues, self._known, from_start=False)
+        return self._account
+
+    def read_by(self, octets: int) -> None:
+        self.transport.bufferSize = octets  # as Twisted's own connections have it
 
     @coroutine
     def more(self) -> Generator[None, None, None]:
@@ -315,7 +339,7 @@ class WireFactory(Factory):
     def __init__(self, reception: Reception, settings: ListenerSettings) -> None:
         self.reception = reception
         self.settings = settings
-        self._wires: set[ServerWire] = set()
+        self._wires: dict[ServerWire, None] = {}  # in the order in which they came
         self._leaving = False
         self._empty: list[Deferred[None]] = []
 
@@ -332,10 +356,10 @@ class WireFactory(Factory):
         return ServerWire(self, self.settings)
 
     def met(self, wire: ServerWire) -> None:
-        self._wires.add(wire)
+        self._wires[wire] = None
 
     def lost(self, wire: ServerWire) -> None:
-        self._wires.discard(wire)
+        self._wires.pop(wire, None)
         if not self._wires:
             waiting, self._empty = self._empty, []
             for deferred in waiting:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kumotwist.delivery.by_policy import PROTOCOL as BY_POLICY
 from kumotwist.hooks.message import PolicyMessage
 from kumotwist.hooks.policy import HookFailed, Policy
 from kumotwist.mail.disposition import Attempt, Outcome, Verdict
@@ -56,7 +57,7 @@ def _refusal(failure: Failure) -> Refusal | None:
 
 def before_ready(policy: Policy, message: Message, then: Callable[[Any, Refusal | None], None]) -> None:
     """May it go on?  The handler puts its due time off if not."""
-    ask(lambda: policy.each(THROTTLE, PolicyMessage(message)), then)
+    ask(lambda: policy.in_time(THROTTLE, policy.each(THROTTLE, PolicyMessage(message))), then)
 
 
 def on_requeue(
@@ -71,7 +72,8 @@ def on_requeue(
 ) -> None:
     """A message is about to wait again.  The handler may change its metadata, and with them its queue, or reject it."""
     context = [reason.value for reason in reasons]
-    ask(lambda: policy.each(REQUEUE, PolicyMessage(message), answer.single_line, context, counted, delay), then)
+    view = PolicyMessage(message)
+    ask(lambda: policy.in_time(REQUEUE, policy.each(REQUEUE, view, answer.single_line, context, counted, delay)), then)
 
 
 def rewritten(
@@ -80,17 +82,19 @@ def rewritten(
     """What the outcomes are once the policy has read each reply of the peer that was no success."""
     name = parse_queue_name(message.queue)
     arguments = (name.domain, name.tenant, name.campaign, name.routed_to)
+    no_host = attempt.peer is None or attempt.delivery_protocol == BY_POLICY
     done: list[Outcome] = []
 
     def from_(n: int) -> None:
         while n < len(outcomes):
             outcome = outcomes[n]
             n += 1
-            if outcome.reply.code == 250 or attempt.peer is None or outcome.reply.text.startswith(INTERNAL):
+            if outcome.reply.code == 250 or no_host or outcome.reply.text.startswith(INTERNAL):
                 done.append(outcome)
                 continue
             line = outcome.reply.single_line
-            ask(lambda line=line: policy.first(REWRITE, line, *arguments), lambda code, _, n=n: heard(code, n))  # type: ignore[misc]
+            asked: Callable[[], Any] = lambda line=line: policy.in_time(REWRITE, policy.first(REWRITE, line, *arguments))  # type: ignore[misc]  # noqa: E731
+            ask(asked, lambda code, _, n=n: heard(code, n))  # type: ignore[misc]
             return
         then(done)
 

@@ -2,10 +2,12 @@
 
 from collections import deque
 
+from twisted.internet.interfaces import IDelayedCall
+
 from kumotwist.config.queues import QueueSettings
-from kumotwist.egress.limits import RateLimit
 from kumotwist.egress.path import Destination
 from kumotwist.egress.rotation import Rotation
+from kumotwist.egress.sharing import SharedRate
 from kumotwist.hooks.directions import Pool
 from kumotwist.mail.message import Message
 from kumotwist.mail.queue_name import QueueName, parse_queue_name
@@ -31,14 +33,16 @@ class ScheduledQueue:
     Messages that are not yet due wait in the wheel; those that are due wait in `held` while something holds the queue up.
 
     blocked: what holds it up; None: nothing does.  told: the cause that a Delayed record was last written for.
+    alarm: wakes it at the earliest time that was asked for.
     parked: how many of its messages are in the wheel.
-    epoch, planned_at: which configuration `settings` are of, and when they were asked for; asking: they are being asked for.
+    epoch: which configuration `settings` are of.  ask_again_at: when a policy is asked for them anew; asking: it is just now.
     outlets: by pool name; the queue's own is `outlet`, others are those that messages name.
+    overtaken: for messages that were received under the configuration before.
     """
 
     __slots__ = (
-        "asking", "blocked", "destination", "epoch", "held", "idle_since", "limits", "name", "outlet", "outlets", "parked",
-        "parts", "planned_at", "settings", "told",
+        "alarm", "ask_again_at", "asking", "blocked", "destination", "epoch", "held", "idle_since", "limits", "name", "outlet",
+        "outlets", "overtaken", "parked", "parts", "settings", "told",
     )  # fmt: skip
 
     def __init__(self, name: str, settings: QueueSettings, now: float) -> None:
@@ -48,20 +52,23 @@ class ScheduledQueue:
         self.settings = settings
         self.held: deque[Message] = deque()
         self.blocked: Reason | None = None
-        self.told: Reason | None = None
+        self.told: object = None
         self.parked = 0
         self.idle_since = now
         self.destination: Destination | None = None
         self.outlet: Outlet | None = None
         self.outlets: dict[str, Outlet] = {}
-        self.limits: tuple[tuple[RateLimit, str], ...] = ()
+        self.overtaken: Outlet | None = None
+        self.limits: tuple[tuple[SharedRate, str], ...] = ()
         self.epoch = NEVER_PLANNED
-        self.planned_at = 0.0
+        self.ask_again_at = 0.0
         self.asking = False
+        self.alarm: IDelayedCall | None = None
 
-    def plan(self, settings: QueueSettings, pool: Pool, limits: tuple[tuple[RateLimit, str], ...], epoch: int) -> None:
+    def plan(self, settings: QueueSettings, pool: Pool, limits: tuple[tuple[SharedRate, str], ...], epoch: int) -> None:
         """What holds from now on.  Whose turn it is stays as it was where the pool is the same."""
-        if settings.mx_list != self.settings.mx_list:
+        before = self.settings
+        if (settings.mx_list, settings.instead_of_smtp) != (before.mx_list, before.instead_of_smtp):
             self.point(None)
         self.settings = settings
         self.limits = limits
@@ -78,6 +85,11 @@ class ScheduledQueue:
                 if outlet is not None:
                     outlet.paths = {}
         self.destination = destination
+
+    def draws_on(self, source: str) -> bool:
+        """Whether a pool that it uses has that source."""
+        outlets = (self.outlet, *self.outlets.values())
+        return any(outlet is not None and source in outlet.pool.sources for outlet in outlets)
 
     @property
     def pool(self) -> str | None:

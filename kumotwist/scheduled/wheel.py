@@ -5,7 +5,7 @@ Moments are rounded up to a tick; what falls into one tick lies in one bucket, a
 Putting in costs a dictionary look-up; taking out costs nothing per thing that is not due.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from math import ceil
 from typing import Generic, TypeVar
@@ -40,6 +40,23 @@ class Wheel(Generic[Waiting]):
         last = int(now / TICK + 1e-6)
         while self._ticks and self._ticks[0] <= last:
             yield from self._buckets.pop(heappop(self._ticks))
+
+    def withdraw(self, fits: Callable[[Waiting], bool]) -> Iterator[list[Waiting]]:
+        """Take out what fits before it is due, a bucket at a time: other things may come and go in between."""
+        for tick in list(self._buckets):
+            bucket = self._buckets.get(tick)
+            if bucket is None:
+                continue
+            taken = [thing for thing in bucket if fits(thing)]
+            if taken:
+                # The bucket stays where it is, though it may be empty: the timer may be set for it.
+                bucket[:] = [thing for thing in bucket if not fits(thing)]
+            yield taken
+
+    def buckets(self) -> Iterator[Sequence[Waiting]]:
+        """Everything that waits, a bucket at a time; other things may come and go in between."""
+        for tick in list(self._buckets):
+            yield tuple(self._buckets.get(tick, ()))
 
     def next(self) -> float | None:
         """When something comes out next; None if the wheel is empty."""

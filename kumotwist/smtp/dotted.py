@@ -125,6 +125,16 @@ class UntilDot:
         self._stuffed = True
         return octets.find(END, at + 1)
 
+    @property
+    def kept(self) -> int:
+        """Octets in memory so far."""
+        return len(self._kept)
+
+    def give_up(self) -> None:
+        """Forget what came, and what comes until the end: `content` will be None."""
+        self._overflowed = True
+        del self._kept[: 1 - len(END)]
+
     def content(self) -> bytes | None:
         """The message without stuffing, once it has ended; None if it is larger than the limit."""
         content = self._whole

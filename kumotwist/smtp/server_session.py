@@ -12,7 +12,7 @@ size, and the chunk that the wire last gave it.
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -102,6 +102,7 @@ OUT_OF_ORDER: Mapping[Stage, Mapping[type[Command], Reply]] = {
 
 _UNSUPPORTED = Refused(reply("502 5.5.1 Command unimplemented"))
 _LINE_TOO_LONG = reply("500 5.2.3 line too long")
+NO_ROOM = reply("452 4.3.1 no memory for this message now. Try later")
 _TOO_BIG = reply("552 5.3.4 message too big")
 _BARE_CR_OR_LF = reply("552 5.6.0 message data must use CRLF for line endings")
 _RESPONSE_TOO_LONG = reply("500 5.5.6 authentication exchange line too long")
@@ -121,6 +122,18 @@ class Limits(Struct, frozen=True, kw_only=True):
 Event = Command | Chunk | Content | Response | Refused | Need
 
 
+class Arriving(Protocol):
+    """Where the octets of all messages that arrive are counted.  refused: messages that there was no room for."""
+
+    refused: int
+
+    def take(self, octets: int, whole: int) -> bool:
+        """So much more; whole: of that message.  False: there is no room for it, and nothing was counted."""
+
+    def give_back(self, octets: int) -> None:
+        """They are needed no longer."""
+
+
 class ServerSession:
     """
     One dialogue.
@@ -129,13 +142,20 @@ class ServerSession:
     """
 
     __slots__ = (
-        "_at", "_chunk", "_chunk_left", "_chunk_refusal", "_chunks", "_data", "_discarding", "_following_auth", "_hostname",
-        "_limits", "_line", "_may_follow", "_responds", "_until_dot", "stage", "tls_active",
+        "_arriving", "_at", "_chunk", "_chunk_left", "_chunk_refusal", "_chunks", "_crowded", "_data", "_discarding",
+        "_following_auth", "_hostname", "_limits", "_line", "_may_follow", "_responds", "_taken", "_until_dot", "stage", "tls_active",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, hostname: str, *, tls_active: bool = False) -> None:
-        """hostname: ours, for the texts of refusals that close the connection."""
+    def __init__(self, limits: Limits, hostname: str, *, tls_active: bool = False, arriving: Arriving | None = None) -> None:
+        """
+        hostname: ours, for the texts of refusals that close the connection.
+
+        arriving: must have room for what a message has grown to; None: there is always room.
+        """
         self._limits = limits
+        self._arriving = arriving
+        self._taken = 0  # octets that are counted there
+        self._crowded = False  # there was no room for the message that arrives
         self._hostname = hostname
         self.tls_active = tls_active
         self._line = b""
@@ -213,6 +233,7 @@ class ServerSession:
             self._until_dot = UntilDot(self._limits.max_message_size)
         elif before is _CHUNKING:
             self._chunks = bytearray()
+            self.release()
 
     def challenge(self) -> None:
         """The next line answers a challenge of AUTH, and is no command."""
@@ -222,6 +243,12 @@ class ServerSession:
         """TLS begins with the next byte: nothing that the client said before holds (RFC 3207 section 4.2)."""
         self.tls_active = True
         self.forget_input()
+
+    def release(self) -> None:
+        """The message has been dealt with: its octets are counted no longer."""
+        if self._taken and self._arriving is not None:
+            self._arriving.give_back(self._taken)
+        self._taken = 0
 
     def forget_input(self) -> None:
         """What came and was not yet looked at is dropped."""
@@ -317,25 +344,53 @@ class ServerSession:
         end = until_dot.feed(self._data, self._at)
         if end < 0:
             self.forget_input()
+            self._grow_to(until_dot)
             return NEED_DATA
         self._at = end
         self._until_dot = None
         self._line = b"DATA"
         self._move(Stage.GREETED)
+        if self._crowded:
+            self._crowded = False
+            return Refused(NO_ROOM, ends_transaction=True)
         return self._judged(until_dot.content())
+
+    def _grow_to(self, until_dot: UntilDot) -> None:
+        """Count what is kept of a message; where there is no room for it, the rest is read and forgotten."""
+        if self._arriving is None or self._crowded:
+            return
+        whole = until_dot.kept
+        more = whole - self._taken
+        if more <= 0:
+            self._arriving.give_back(-more)  # it was too big, and is forgotten
+        elif not self._arriving.take(more, whole):
+            until_dot.give_up()
+            self._turned_away()
+            return
+        self._taken = whole
+
+    def _turned_away(self) -> None:
+        assert self._arriving is not None
+        self._crowded = True
+        self._arriving.refused += 1
+        self.release()
 
     def _judged(self, content: bytes | None) -> Content | Refused:
         """A message as it is taken, or why it is not; None: it was too big.  The transaction is over either way."""
         limits = self._limits
         if content is None:
-            return Refused(_TOO_BIG, ends_transaction=True)
+            return self._refused(_TOO_BIG)
         if limits.line_endings is not LineEndings.ALLOW and has_bare_cr_or_lf(content):
             if limits.line_endings is LineEndings.DENY:
-                return Refused(_BARE_CR_OR_LF, ends_transaction=True)
+                return self._refused(_BARE_CR_OR_LF)
             content = with_crlf(content)
         if has_long_line(content, limits.max_line):
-            return Refused(_LINE_TOO_LONG, ends_transaction=True)
+            return self._refused(_LINE_TOO_LONG)
         return Content(content)
+
+    def _refused(self, why: Reply) -> Refused:
+        self.release()
+        return Refused(why, ends_transaction=True)
 
     def _begin_chunk(self, chunk: Bdat) -> Event:
         """RFC 3030 section 2: the octets of a chunk that is refused are read and discarded before the refusal is sent."""
@@ -343,7 +398,7 @@ class ServerSession:
         if Bdat not in self._may_follow:
             self._chunk_refusal = Refused(OUT_OF_ORDER[self.stage][Bdat])
         elif len(self._chunks) + chunk.size > self._limits.max_message_size:
-            self._chunk_refusal = Refused(_TOO_BIG, ends_transaction=True)
+            self._chunk_refusal = self._refused(_TOO_BIG)
             self._end_chunks()
         else:
             self._move(Stage.CHUNKING)
@@ -352,7 +407,7 @@ class ServerSession:
     def _next_of_chunk(self, chunk: Bdat) -> Event:
         taken = min(self.buffered, self._chunk_left)
         if self._chunk_refusal is None:
-            self._chunks += memoryview(self._data)[self._at : self._at + taken]
+            self._grow_by(taken)
         self._at += taken
         self._chunk_left -= taken
         if self._chunk_left:
@@ -366,6 +421,16 @@ class ServerSession:
         content = bytes(self._chunks)
         self._end_chunks()
         return self._judged(content)
+
+    def _grow_by(self, octets: int) -> None:
+        if self._arriving is not None and not self._arriving.take(octets, len(self._chunks) + octets):
+            self._turned_away()
+            self._crowded = False  # the refusal remembers it
+            self._chunk_refusal = Refused(NO_ROOM, ends_transaction=True)
+            self._end_chunks()
+            return
+        self._taken += octets
+        self._chunks += memoryview(self._data)[self._at : self._at + octets]
 
     def _end_chunks(self) -> None:
         self._chunks = bytearray()

@@ -12,8 +12,10 @@ from kumotwist.spool.store import Store
 
 def open_store(settings: SpoolSettings) -> Store:
     """Raises SpoolUnusable."""
-    kind = RocksStore if settings.kind == "rocksdb" else DirectoryStore
-    return kind(os.path.join(settings.path, settings.kind), flush=settings.flush)
+    path = os.path.join(settings.path, settings.kind)
+    if settings.kind == "rocksdb":
+        return RocksStore(path, flush=settings.flush, buffers=settings.buffers)
+    return DirectoryStore(path, flush=settings.flush)
 
 
 def kept_node_id(path: str, randbits: Callable[[int], int]) -> str:

@@ -57,16 +57,23 @@ def _options(write_buffer: int, cache: Cache) -> Options:
 class RocksStore:
     """`kind: rocksdb`.  One process at a time: RocksDB locks the directory."""
 
-    def __init__(self, path: str, *, flush: bool = True) -> None:
-        """Opens or makes the database.  Raises SpoolUnusable."""
-        cache = Cache(64 * MIB)
+    def __init__(self, path: str, *, flush: bool = True, buffers: int | None = None) -> None:
+        """
+        Opens or makes the database.  Raises SpoolUnusable.
+
+        buffers: octets that writes and the cache together may take in memory; None: as many as are good for it.
+        """
+        most = buffers or 2048 * MIB
+        cache = Cache(min(64 * MIB, most // 4))
         whole = _options(16 * MIB, cache)
+        if buffers is not None:
+            whole.set_db_write_buffer_size(buffers * 3 // 4)
         whole.set_max_total_wal_size(512 * MIB)
         whole.set_max_background_jobs(2)
         families = {
-            _ENVELOPES: _options(32 * MIB, cache),
-            _CONTENTS: _options(128 * MIB, cache),
-            _JOURNAL: _options(32 * MIB, cache),
+            _ENVELOPES: _options(min(32 * MIB, most // 8), cache),
+            _CONTENTS: _options(min(128 * MIB, most // 4), cache),
+            _JOURNAL: _options(min(32 * MIB, most // 8), cache),
             _SHELF: _options(4 * MIB, cache),
         }
         try:

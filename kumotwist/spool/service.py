@@ -8,9 +8,8 @@ When a write fails, newcomers are refused at once, so that their senders keep th
 of a message that is already ours) stays first in line and is tried again until the disk takes it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from collections.abc import Callable, Collection, Iterator, Sequence
+from queue import Empty
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,10 +19,13 @@ from twisted.python.failure import Failure
 from kumotwist.mail.message import Message
 from kumotwist.spool.change import Change, restore_envelope
 from kumotwist.spool.store import Store
+from kumotwist.spool.threads import REAL, Threads
 
 MOST_CHANGES = 512  # in one write, or what one turn of the reactor brings: then it is written before more is taken
 RETRY_AFTER = 1.0  # seconds between attempts to write what must be written
+NOT_KNOWN = -1  # the attempts of a message of which only the id is known
 MOST_LOADS = 64  # messages read in one go
+PROBE = "spool/probe"  # on the shelf: what shows that the disk takes writes again
 
 
 class _Pending:
@@ -37,6 +39,18 @@ class _Pending:
         self.refusable = refusable
 
 
+def _probe(refused: Sequence[_Pending]) -> _Pending:
+    """
+    What is written after a failure until it succeeds: nobody sends us anything meanwhile that could show that the disk is well.
+
+    It also takes out what a write that failed may have left of messages whose senders were told that we do not have them.
+    """
+    change = Change()
+    change.shelve(PROBE, b"written")
+    change.removals += [message_id for pending in refused for message_id, _, _ in pending.change.puts]
+    return _Pending(change, Deferred(), False)
+
+
 class Spool:
     """Group commit over a Store, and loading."""
 
@@ -48,6 +62,7 @@ class Spool:
         call_from_thread: Callable[..., object],
         call_soon: Callable[[Callable[[], None]], object],
         committed: Callable[[int, Sequence[tuple[str, bytes]]], None],
+        threads: Threads = REAL,
     ) -> None:
         """
         call_from_thread: runs a function on the reactor's thread.
@@ -59,13 +74,15 @@ class Spool:
         self._tell_log = committed
         self._call_soon = call_soon
         self._turn: list[_Pending] = []  # the changes of this turn of the reactor
-        self._changes: SimpleQueue[list[_Pending] | None] = SimpleQueue()
-        self._loads: SimpleQueue[tuple[Message, bool, Deferred[None]] | int | None] = SimpleQueue()
+        self._pending: dict[_Pending, None] = {}  # all changes that nobody was told the end of
+        self._reading: dict[Deferred[None], Message] = {}
+        self._changes = threads.queue()  # of list[_Pending], each a turn's; None: no more will come
+        self._loads = threads.queue()  # of (message, with content, whom to tell), or a number to forget; None: no more
         self._sequence = store.last_sequence() + 1
-        self._stopping = Event()
+        self._stopping = threads.event()
         self._threads = [
-            Thread(target=self._commit_all, name="spool-commit", daemon=True),
-            Thread(target=self._load_all, name="spool-load", daemon=True),
+            threads.thread(target=self._commit_all, name="spool-commit", daemon=True),
+            threads.thread(target=self._load_all, name="spool-load", daemon=True),
         ]
         self.fault: str | None = None  # why the last write failed; None: the spool is well
 
@@ -106,7 +123,9 @@ class Spool:
         if not self._turn:
             self._call_soon(self._hand_over)
         done: Deferred[None] = Deferred()
-        self._turn.append(_Pending(change, done, refusable))
+        pending = _Pending(change, done, refusable)
+        self._turn.append(pending)
+        self._pending[pending] = None
         return done
 
     def _hand_over(self) -> None:
@@ -118,11 +137,25 @@ class Spool:
         """
         Bring back what `shrink` dropped; content False: the envelope only.  Fails with KeyError if the spool has it not.
 
-        A message that was changed meanwhile keeps its own attempts and due time.
+        A message that was changed meanwhile keeps its own attempts and due time; attempts NOT_KNOWN: those are read, too.
         """
         done: Deferred[None] = Deferred()
+        self._reading[done] = message
         self._loads.put((message, content, done))
         return done
+
+    def under_way(self) -> Iterator[tuple[str, str]]:
+        """(message id, what is done) of each change that is being written, and of each message that is being read back."""
+        for pending in list(self._pending):
+            yield from ((message_id, "is written") for message_id, _, _ in pending.change.puts)
+            yield from ((message_id, "is removed") for message_id in pending.change.removals)
+        yield from ((message.id, "is read") for message in list(self._reading.values()))
+
+    def still_here(self, message_ids: Collection[str]) -> set[str]:
+        """Those of the messages that are stored; blocks, for a thread."""
+        asked = list(message_ids)
+        found = self._store.load(asked, False)
+        return {message_id for message_id, parts in zip(asked, found, strict=True) if parts is not None}
 
     def envelopes(self) -> Iterator[tuple[str, bytes]]:
         """As Store.envelopes; blocks, for a thread."""
@@ -177,8 +210,10 @@ class Spool:
         try:
             self._store.write([pending.change for pending in batch], self._sequence)
         except Exception as fault:  # noqa: BLE001  whatever the disk or its library says, the answer is the same
-            self._call_from_thread(self._refused, [one for one in batch if one.refusable], Failure(), str(fault))
-            return [one for one in batch if not one.refusable]
+            refused = [one for one in batch if one.refusable]
+            self._call_from_thread(self._refused, refused, Failure(), str(fault))
+            again = [one for one in batch if not one.refusable]
+            return again if again and not refused else [*again, _probe(refused)]
         first, self._sequence = self._sequence, self._sequence + len(records)
         self._call_from_thread(self._written, batch, first, records)
         return []
@@ -190,6 +225,7 @@ class Spool:
         if records:
             self._tell_log(first, records)
         for pending in batch:
+            self._pending.pop(pending, None)  # a probe is nobody's
             pending.done.callback(None)
 
     def _refused(self, batch: list[_Pending], failure: Failure, text: str) -> None:
@@ -197,6 +233,7 @@ class Spool:
             self.log.failure("the spool does not take writes; new mail is refused until it does", failure)
         self.fault = text
         for pending in batch:
+            del self._pending[pending]
             pending.done.errback(failure)
 
     # The reading thread
@@ -234,7 +271,12 @@ class Spool:
                 found = list(self._store.load([message.id for message, _ in some], contents))
             except Exception:  # noqa: BLE001  reported to each that asked
                 found = Failure()
-            self._call_from_thread(_loaded, some, found, contents)
+            self._call_from_thread(self._read, some, found, contents)
+
+    def _read(self, some: "list[tuple[Message, Deferred[None]]]", found: "list[Any] | Failure", contents: bool) -> None:
+        for _, done in some:
+            del self._reading[done]
+        _loaded(some, found, contents)
 
 
 def _loaded(some: "list[tuple[Message, Deferred[None]]]", found: "list[Any] | Failure", contents: bool) -> None:
@@ -249,7 +291,8 @@ def _loaded(some: "list[tuple[Message, Deferred[None]]]", found: "list[Any] | Fa
         if not message.envelope_loaded:
             attempts, due = message.attempts, message.due
             restore_envelope(message, parts[0])
-            message.attempts, message.due = attempts, due
+            if attempts != NOT_KNOWN:
+                message.attempts, message.due = attempts, due
         if contents:
             message.content = parts[1]
         done.callback(None)

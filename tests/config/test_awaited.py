@@ -7,6 +7,7 @@ from twisted.trial.unittest import SkipTest
 
 from kumotwist.config import reading
 from kumotwist.config.awaited import AWAITED
+from kumotwist.config.dkim import DkimBase
 from kumotwist.config.egress import EgressSource, PathSettings
 from kumotwist.config.listeners import ListenerDomain, ListenerSettings
 from kumotwist.config.queues import QueueSettings, TenantSettings
@@ -19,6 +20,7 @@ PLACES: Mapping[Any, tuple[Callable[[str], str], ...]] = {
     Config: (lambda key: f"{key}: x",),
     SpoolSettings: (lambda key: f"spool: {{{key}: x}}",),
     LogSettings: (lambda key: f"logs: {{{key}: x}}",),
+    DkimBase: (lambda key: f"dkim: {{base: {{{key}: x}}}}",),
     RecordSettings: (lambda key: f"logs: {{per_record: {{Any: {{{key}: x}}}}}}",),
     ListenerSettings: (
         lambda key: f"esmtp_listeners: [{{{key}: x}}]",

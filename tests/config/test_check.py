@@ -168,7 +168,7 @@ class ShippedConfigurationTests(ConfigTestCase):
         self.write("cert.pem", certificate)
         self.write("key.pem", key)
         self.write("ca.pem", certificate)
-        for name in ("sources", "queues", "shaping", "listener_domains", "listener_params"):
+        for name in ("sources", "queues", "shaping", "listener_domains", "listener_params", "dkim_data"):
             self.write(f"{name}.toml", "")
         self.write("policy.py", "")
         self.write("password.txt", "secret")

@@ -4,6 +4,8 @@ import json
 import tomllib
 from pathlib import Path
 
+from kumotwist.config.dynamic import parse_listener_overrides
+from kumotwist.config.given import BadParameters
 from kumotwist.config.keys import KeyData, KeyEvent
 from kumotwist.config.listeners import (
     ListenerDomain,
@@ -272,3 +274,23 @@ class ListenerDomainFileTests(ConfigTestCase):
         self.assertEqual(
             config.listener_domains.by_listener, {"[::1]:25": {"a.example": ListenerDomain(), "b.example": ListenerDomain()}}
         )
+
+
+class NeverTests(ConfigTestCase):
+    """What the model can do and we never shall."""
+
+    def test_250_is_never_said_before_the_message_is_on_disk_and_the_policy_agrees(self) -> None:
+        for key, because in (
+            ("deferred_spool", "250 for messages that a crash loses"),
+            ("deferred_queue", "before the policy has seen"),
+        ):
+            for place in ("{KEY: true}", "{via: {10.0.0.1: {KEY: true}}}", "{peer: {any: {via: {any: {KEY: true}}}}}"):
+                with self.subTest(place, key=key):
+                    text = place.replace("KEY", key)
+                    (fault,) = self.faults(f"esmtp_listeners: [{text}]")
+                    self.assertRegex(fault, rf"^main\.yaml:1:[0-9]+: {key}: .*{because}.*; leave it out: ")
+                    self.read(f"esmtp_listeners: [{text.replace('true', 'false')}]")
+
+    def test_a_policy_cannot_ask_for_it_either(self) -> None:
+        with self.assertRaisesRegex(BadParameters, "deferred_spool: would say 250 for messages that a crash loses"):
+            parse_listener_overrides({"via": {"10.0.0.1": {"deferred_spool": True}}})

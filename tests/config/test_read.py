@@ -123,7 +123,7 @@ class SectionTests(ConfigTestCase):
             "    max_message_size: 10MiB\n    max_recipients_per_message: 1_000\n    client_timeout: 1 minute\n"
             "    invalid_line_endings: Fix\n    batch_handling: BatchByDomain\n"
             "    trace_headers: {received_header: false, header_name: X-Ref, include_meta_names: [tenant]}\n"
-            "  - listen: 10.0.0.1:25\n"
+            "  - listen: 10.0.0.1:2525\n"
             '  - listen: "[0:0::1]:0"\n'
             '  - listen: "[::1]:0"\n'
         )
@@ -140,7 +140,7 @@ class SectionTests(ConfigTestCase):
             trace_headers=TraceHeaders(received_header=False, header_name="X-Ref", include_meta_names=("tenant",)),
         )
         self.assertEqual(config.esmtp_listeners[0], first)
-        self.assertEqual([listener.listen for listener in config.esmtp_listeners[1:]], ["10.0.0.1:25", "[::1]:0", "[::1]:0"])
+        self.assertEqual([listener.listen for listener in config.esmtp_listeners[1:]], ["10.0.0.1:2525", "[::1]:0", "[::1]:0"])
 
     def test_routing(self) -> None:
         config = self.read(
@@ -213,11 +213,19 @@ class SectionTests(ConfigTestCase):
             ),
         )
 
+    def test_an_mx_list_that_is_to_be_taken_for_secure(self) -> None:
+        for switch, secure in (("true", True), ("false", False), ("null", False)):
+            word, hosts = f"treat_mx_list_as_secure: {switch}", "mx_list: [a.example]"
+            for one in (f"{word}, {hosts}", f"{hosts}, {word}"):
+                config = self.read(f"queues: {{queue: {{a.example: {{protocol: {{smtp: {{{one}}}}}}}}}}}\n")
+                host = MxHost(name="a.example", label="a.example", secure=secure)
+                self.assertEqual(config.queues.queue["a.example"].options["mx_list"], (host,), one)
+
     def test_a_protocol_without_hosts_leaves_it_to_the_mx(self) -> None:
         for protocol in ("null", "{}", "{smtp: }", "{smtp: {}}", "{smtp: {mx_list: []}}"):
             with self.subTest(protocol):
                 config = self.read(f"queues: {{queue: {{a.example: {{protocol: {protocol}}}}}}}\n")
-                self.assertEqual(config.queues.queue["a.example"].options, {"mx_list": ()})
+                self.assertEqual(config.queues.queue["a.example"].options, {"mx_list": (), "instead_of_smtp": None})
 
     def test_queues(self) -> None:
         config = self.read(
@@ -323,7 +331,7 @@ class LayoutTests(ConfigTestCase):
             MxHost(name="smart.host.local", label="smart.host.local"),
             MxHost(name="mx.example.com", label="10.0.0.1", addr="10.0.0.1"),
         )
-        self.assertEqual(config.queues.queue["*.example.com"].options, {"mx_list": hosts})
+        self.assertEqual(config.queues.queue["*.example.com"].options, {"mx_list": hosts, "instead_of_smtp": None})
 
     def test_shaping(self) -> None:
         config = self.read("shaping: {files: [shaping.toml]}\n", shaping_toml=layout("shaping.toml"))

@@ -16,6 +16,7 @@ from kumotwist.config.egress import (
 )
 from kumotwist.config.fields import Limit, Rate
 from kumotwist.config.keys import KeyData
+from kumotwist.config.openssl import CipherSuite
 from kumotwist.config.queues import RefreshStrategy, Shrinking
 from kumotwist.config.shaping import (
     Action,
@@ -128,7 +129,7 @@ class LayoutTests(ShapingCase):
                 openssl_cipher_list="ECDHE+AESGCM:!aNULL",
                 openssl_cipher_suites="TLS_AES_256_GCM_SHA384",
                 openssl_options="NO_TICKET",
-                rustls_cipher_suites=("TLS13_AES_256_GCM_SHA384",),
+                rustls_cipher_suites=(CipherSuite.AES_256_GCM,),
                 enable_dane=True,
                 enable_mta_sts=False,
                 smtp_auth_plain_username="me",

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kumotwist.config.egress import EgressSource, EnableTls, IpLookupStrategy, PathSettings
 from kumotwist.config.queues import MxHost
 from kumotwist.delivery.session import deliver
+from kumotwist.delivery.shown import Shown
 from kumotwist.delivery.stop import Stop
 from kumotwist.delivery.tls import Trust
 from kumotwist.egress.path import Destination, EgressPath
@@ -116,6 +117,9 @@ class Supply:
     def give_back(self, message: Message, reason: Reason, delay: float = 0.0) -> None:
         self.answered.append(message.id)
         self.calls.append(("give_back", int(message.id, 16), reason.value, delay))
+
+    def show(self, session: Shown) -> None:
+        self.shown = session
 
     def throttled(self, reason: Reason, delay: float) -> None:
         self.calls.append(("throttled", reason.value, delay))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail
 
 from kumotwist.config.egress import EgressSource, EnableTls
@@ -274,6 +275,25 @@ class DaneTests(DemandCase):
             self.run_session(to(1, "signed"), path=path, secured=secured)
             self.assertEqual(secured.asked, [])
             self.anew()
+
+    def test_an_mx_list_counts_as_signed_where_the_operator_says_so(self) -> None:
+        for secure in (True, False):
+            for ip in (None, MX):
+                named = replace(host("mx1.example.com", ip), secure=secure)
+                path = self.path(named, enable_dane=True)
+                secured = self.secured()
+                calls = self.run_session(to(1, "unsigned"), path=path, secured=secured)
+                expected = f"{FAILED}{WHERE1}: {NO_TLS.format('Required', WHERE1)}"
+                self.assertEqual(self.of(calls), (POSTPONED, expected) if secure else (DELIVERED, QUEUED), (secure, ip))
+                looked_up = [] if ip else ["mx1.example.com A"]
+                self.assertEqual(secured.asked, [*looked_up, "_25._tcp.mx1.example.com TLSA"] if secure else [])
+                self.anew()
+
+    def test_an_mx_list_is_not_signed_all_the_way_where_its_hosts_addresses_are_not(self) -> None:
+        secured = self.secured()
+        secured.answers["mx1.example.com A"] = found(MX, kind="A", secure=False)
+        path = self.path(replace(host("mx1.example.com"), secure=True), enable_dane=True)
+        self.assertEqual(self.of(self.run_session(to(1, "unsigned"), path=path, secured=secured)), (DELIVERED, QUEUED))
 
     def test_a_policy_of_the_same_domain_matters_where_no_record_does(self) -> None:
         secured = self.secured()

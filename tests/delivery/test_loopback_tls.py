@@ -11,14 +11,17 @@ from zope.interface import implementer
 
 from kumotwist.config.egress import EnableTls, PathSettings
 from kumotwist.config.keys import KeyData, KeyEvent
+from kumotwist.config.openssl import CipherSuite, openssl_options
 from kumotwist.delivery.broken import BrokenOffers, Offer
-from kumotwist.delivery.tls import TlsParameters, Trust, openssl_options, tls_parameters
+from kumotwist.delivery.tls import TlsParameters, Trust, tls_parameters
 from tests.delivery.case import DELIVERED, POSTPONED, Supply, settled
 from tests.delivery.certificates import Authority
 from tests.delivery.test_loopback import QUEUED, VERIFYING, Hosts, LoopbackCase
 
 OPPORTUNISTIC = (EnableTls.OPPORTUNISTIC, EnableTls.OPPORTUNISTIC_INSECURE)
 REQUIRED = (EnableTls.REQUIRED, EnableTls.REQUIRED_INSECURE)
+OLD, NEW = (CipherSuite.ECDSA_AES_128_GCM,), (CipherSuite.CHACHA20,)
+PREFERRED = {"tls_prefer_openssl": True, "openssl_cipher_suites": "TLS_AES_128_GCM_SHA256"}
 SITE = "source-1->mx.example.com@smtp_client"
 
 
@@ -256,6 +259,11 @@ class CipherTests(TlsCase):
             ({"openssl_cipher_suites": "TLS_AES_128_GCM_SHA256"}, 0, "TLS_AES_128_GCM_SHA256", "TLSv1.3"),
             ({"openssl_cipher_suites": "TLS_CHACHA20_POLY1305_SHA256"}, 0, "TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3"),
             ({"openssl_options": "NO_TLSV1_3|NO_TICKET"}, 0, "", "TLSv1.2"),
+            ({"rustls_cipher_suites": NEW + OLD}, 0, "TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3"),
+            ({"rustls_cipher_suites": OLD}, 0, "ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2"),
+            ({"rustls_cipher_suites": NEW + OLD}, SSL.TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2"),
+            ({"rustls_cipher_suites": OLD, "openssl_cipher_suites": "TLS_AES_128_GCM_SHA256"}, 0, "ECDHE-ECDSA", "TLSv1.2"),
+            ({"rustls_cipher_suites": OLD, **PREFERRED}, 0, "TLS_AES_128_GCM_SHA256", "TLSv1.3"),
         ):
             supply, _ = await self.deliver(self.server(newest=newest), enable_tls=EnableTls.REQUIRED, **changes)
             tls = supply.attempts[0].tls
@@ -267,6 +275,12 @@ class CipherTests(TlsCase):
         server = self.server(newest=SSL.TLS1_2_VERSION, ciphers=b"ECDHE-ECDSA-AES256-GCM-SHA384")
         supply, _ = await self.deliver(
             server, enable_tls=EnableTls.OPPORTUNISTIC, openssl_cipher_list="ECDHE-ECDSA-AES128-GCM-SHA256"
+        )
+        self.assertIn("TLS handshake with", supply.outcomes[0].reply.text)
+
+    async def test_a_server_that_knows_only_an_older_version_than_the_suites_are_for(self) -> None:
+        supply, _ = await self.deliver(
+            self.server(newest=SSL.TLS1_2_VERSION), enable_tls=EnableTls.OPPORTUNISTIC, rustls_cipher_suites=NEW
         )
         self.assertIn("TLS handshake with", supply.outcomes[0].reply.text)
 

@@ -1,16 +1,9 @@
-"""The resolver against NSD, a name server of the real world; skipped where it is not installed."""
+"""The resolver against NSD, a name server of the real world."""
 
-import os
-import shutil
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from kumotwist.config.egress import IpLookupStrategy
@@ -18,37 +11,9 @@ from kumotwist.config.server import DnsSettings
 from kumotwist.dns.answers import LookupFailed, NoSuchDomain
 from kumotwist.dns.resolver import Resolver
 from kumotwist.egress.path import Destination
-
-NSD = shutil.which("nsd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
-
-CONFIG = """
-server:
-    ip-address: 127.0.0.1@{port}
-    do-ip6: no
-    server-count: 1
-    username: ""
-    chroot: ""
-    verbosity: 0
-    zonesdir: "{place}"
-    pidfile: "{place}/nsd.pid"
-    database: ""
-    xfrdfile: "{place}/xfrd.state"
-    xfrdir: "{place}"
-    zonelistfile: "{place}/zone.list"
-    logfile: "{place}/nsd.log"
-remote-control:
-    control-enable: no
-zone:
-    name: example
-    zonefile: example.zone
-"""
+from tests.peers.nsd import Nsd, zone
 
 ZONE = """
-$ORIGIN example.
-$TTL 600
-@        IN SOA ns hostmaster 1 7200 900 1209600 120
-@        IN NS  ns
-ns       IN A   127.0.0.1
 gmail    IN MX  5 gmail-smtp-in.l
 gmail    IN MX  10 alt1.gmail-smtp-in.l
 gmail    IN MX  20 alt2.gmail-smtp-in.l
@@ -68,51 +33,20 @@ xn--mnchen-3ya IN MX 10 mx1.pair
 """
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        return int(udp.getsockname()[1])
-
-
 class NsdTests(TestCase):
     timeout = 60
-    skip = None if NSD else "nsd (Debian package `nsd`) is not installed"
 
-    async def setUp(self) -> None:
-        place = Path(self.mktemp()).resolve()
-        place.mkdir(parents=True)
-        port = _free_port()
+    def setUp(self) -> None:
         many = "\n".join(f"many IN MX {n} mx{n:03}.a-rather-long-name-for-a-host.many" for n in range(200))
-        (place / "example.zone").write_text(ZONE.format(many=many))
-        (place / "nsd.conf").write_text(CONFIG.format(port=port, place=place))
-        command = [NSD, "-d", "-c", str(place / "nsd.conf")]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(self.end, server)
-        await self.answers(server, f"127.0.0.1:{port}", place)
-        self.resolver = self.resolve(f"127.0.0.1:{port}", 5.0)
+        nsd = Nsd(Path(self.mktemp()).resolve(), {"example": zone("example", ZONE.format(many=many))})
+        self.addCleanup(nsd.kill)
+        nsd.start()
+        self.resolver = self.resolve(nsd.address, 5.0)
 
     def resolve(self, address: str, patience: float) -> Resolver:
         resolver = Resolver(DnsSettings(nameservers=(address,), timeout=patience), reactor)
         self.addCleanup(resolver.stop)
         return resolver
-
-    async def answers(self, server: "subprocess.Popen[bytes]", address: str, place: Path) -> None:
-        """Wait until the server has loaded its zone."""
-        self.resolver = self.resolve(address, 0.1)
-        ends = time.monotonic() + 20.0
-        while time.monotonic() < ends and server.poll() is None:
-            try:
-                await self.found("web.example")
-                return
-            except LookupFailed:
-                self.resolver.forget("web.example")
-                await deferLater(reactor, 0.02)
-        log = place / "nsd.log"
-        self.fail(f"nsd does not answer: exit code {server.poll()}, {log.read_text() if log.exists() else 'no log'}")
-
-    async def end(self, server: "subprocess.Popen[bytes]") -> None:
-        server.terminate()  # it ends the processes that it made
-        await deferToThread(server.wait, 20)
 
     async def found(self, domain: str) -> Destination:
         where = self.resolver.destination(domain)

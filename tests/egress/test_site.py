@@ -72,3 +72,7 @@ class MxListTests(SynchronousTestCase):
         self.assertEqual(where.site, "mx_list:smart.host.local,10.0.0.1,localhost:2025")
         self.assertEqual(where.groups, tuple((host,) for host in hosts))
         self.assertEqual((where.shuffled, where.null_mx, where.is_mx, where.expires), (False, False, False, NEVER))
+
+    def test_a_list_that_is_taken_for_secure_is_another_site(self) -> None:
+        host = MxHost(name="mx.example.com", label="mx.example.com", secure=True)
+        self.assertEqual(destination_of_mx_list("example.com", (host,)).site, "mx_list:mx.example.com!secure")

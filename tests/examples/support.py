@@ -44,6 +44,7 @@ MX = "127.0.0.3"  # every domain's, unless `zone` says otherwise
 SMARTHOST = "127.0.0.6"
 NOBODY = "127.0.0.8"  # no one listens there
 SERVER = "127.0.0.2"
+BEHAVIOUR = "local_parts: {nosuchuser: {refuse: {share: 100, replies: [550 5.1.1 no such user]}}}"  # of all receivers
 RECEIVERS = (SMARTHOST, IP_1, LITERAL, "[::1]")  # beside MX
 
 SUBSTITUTES = {
@@ -93,7 +94,7 @@ def surroundings() -> Surroundings:
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     port = free_port(MX)
     options = [word for host in RECEIVERS for word in ("--listen", f"{host}:{port}")]
-    sink = Sink(place, port=port, options=options)
+    sink = Sink(place, BEHAVIOUR, port=port, options=options)
     sink.start()
     atexit.register(sink.kill)
     return Surroundings(sink, Nameserver(zone()))
@@ -101,7 +102,8 @@ def surroundings() -> Surroundings:
 
 def _everywhere(port: int) -> dict[str, Any]:
     """What the default shaping rule says here."""
-    return {"prohibited_hosts": [], "smtp_port": port, "enable_tls": "Disabled", "idle_timeout": "200 ms"}
+    paths: dict[str, Any] = {"prohibited_hosts": [], "smtp_port": port, "idle_timeout": "200 ms"}
+    return paths | {"enable_tls": "Disabled", "enable_mta_sts": False}  # the name server knows of no policy for anyone
 
 
 def _over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,9 +175,11 @@ class Sent(Struct, frozen=True):
     text: str
 
 
-def send(server: Example, domain: str = "example.com", sender: str = "someone@sender.example", **headers: str) -> Sent:
-    """One message to that domain.  headers: X_Tenant is X-Tenant."""
-    recipient = f"r{next(_NUMBERS)}@{domain}"
+def send(
+    server: Example, domain: str = "example.com", sender: str = "someone@sender.example", *, local: str = "", **headers: str
+) -> Sent:
+    """One message to that domain.  local: the local part, else one that no other has.  headers: X_Tenant is X-Tenant."""
+    recipient = f"{local or f'r{next(_NUMBERS)}'}@{domain}"
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in {**headers, "Subject": "An example"}.items()]
     content = "\r\n".join([*lines, "", "Hello", ""])
     with smtplib.SMTP(server.host, server.port, local_hostname="client.example", timeout=30) as client:
@@ -194,6 +198,11 @@ class ExampleTestCase(PeerTestCase):
         """`NAME.yaml` and `NAME-policy.yaml`; they start at the same time, and end in order."""
         servers = [self.started(Example(self.place, form, substitutes)) for form in (name, f"{name}-policy")]
         return [server.listening() for server in servers]
+
+    def start_policy(self, name: str, substitutes: Mapping[str, str] | None = None) -> Example:
+        """`NAME-policy.yaml`, for what no data can say."""
+        server = self.started(Example(self.place, f"{name}-policy", substitutes))
+        return server.listening()
 
     def end(self, servers: list[Example]) -> None:
         """Every server must end in order; nothing may have gone wrong in it."""

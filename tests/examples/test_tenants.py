@@ -1,8 +1,10 @@
 """Tenants: accepted or refused, and the pool, address and name that their mail leaves with."""
 
 import signal
+import sqlite3
+from contextlib import closing
 
-from tests.examples.support import IP_1, IP_2, IP_3, ExampleTestCase, Sent, send
+from tests.examples.support import EXAMPLES, IP_1, IP_2, IP_3, Example, ExampleTestCase, Sent, send
 from tests.peers.support import wait_until
 
 NAME_OF = {IP_1: "mta1.examplecorp.com", IP_2: "mta2.examplecorp.com", IP_3: "mta3.examplecorp.com"}
@@ -53,6 +55,34 @@ class TenantTests(TenantTestCase):
             wait_until(lambda: send(server, X_Tenant="mallory").code == 250, f"{server.shown} reads the file anew")  # noqa: B023
             self.assertEqual(send(server, X_Tenant="tenant-id-0").code, 500, server.shown)
         self.end(servers)
+
+    def test_tenants_may_stand_in_a_database(self) -> None:
+        data, policy = servers = self.start_both("tenants-from-database")
+        with closing(sqlite3.connect(policy.place / "tenants.sqlite")) as database:
+            database.executescript((policy.place / "tenants.sql").read_text("utf-8"))
+        for server in servers:
+            self.assert_leaves(send(server, X_Tenant="tenant-id-0"), "pool-0", "ip-1", IP_1)
+            self.assert_leaves(send(server, X_Tenant="tenant-id-2"), "pool-1", "ip-2", IP_2)
+            self.assertEqual([send(server).code, send(server, X_Tenant="mallory").code], [500, 500], server.shown)
+        with closing(sqlite3.connect(policy.place / "tenants.sqlite")) as database:
+            database.execute("UPDATE tenant SET name = 'mallory' WHERE name = 'tenant-id-0'")
+            database.commit()
+        self._write_tenants_of(policy, data)
+        for server in servers:
+            server.signal(signal.SIGHUP)  # what is remembered ends with the configuration, and else after a minute
+            wait_until(lambda: send(server, X_Tenant="mallory").code == 250, f"{server.shown} asks anew")  # noqa: B023
+            self.assertEqual(send(server, X_Tenant="tenant-id-0").code, 500, server.shown)
+            self.assert_leaves(send(server, X_Tenant="mallory"), "pool-0", "ip-1", IP_1)
+        self.end(servers)
+
+    def _write_tenants_of(self, policy: Example, data: Example) -> None:
+        """The file of the data, as its comment has a database write it."""
+        query = (
+            (EXAMPLES / "tenants-from-database.yaml").read_text("utf-8").split('tenants.sqlite "', 1)[1].split('FROM tenant"')[0]
+        )
+        with closing(sqlite3.connect(policy.place / "tenants.sqlite")) as database:
+            rows = database.execute(query.replace('\\"', '"') + "FROM tenant").fetchall()
+        (data.place / "tenants.toml").write_text("".join(f"{line}\n" for (line,) in rows), "utf-8")
 
     def test_a_tenant_sends_only_for_its_own_domains(self) -> None:
         servers = self.start_both("tenant-by-sender-domain")

@@ -2,6 +2,7 @@
 
 from twisted.internet.defer import Deferred
 
+from kumotwist.config.bounces import BounceRule
 from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.listeners import ListenerSettings
 from kumotwist.config.server import Config, LogSettings, SpoolSettings
@@ -142,6 +143,9 @@ class FaultTests(InitCase):
         config = Config(hostname="x.example", esmtp_listeners=(ListenerSettings(listen="127.0.0.1:25"),))
         (fault,) = self.init_faults(text.format(port=25, n=1), config=config)
         self.assertIn("is taken by the listener of the configuration", fault)
+        config = Config(hostname="x.example", esmtp_listeners=(ListenerSettings(listen="0.0.0.0:25"),))
+        (fault,) = self.init_faults(text.format(port=25, n=1), config=config)
+        self.assertIn('listen "127.0.0.1:25" and "0.0.0.0:25" of the configuration are one address', fault)
 
     def test_the_spool_is_defined_once(self) -> None:
         for call in ("define_spool(flush=True)", "configure_local_logs(headers=[])"):
@@ -154,6 +158,22 @@ class FaultTests(InitCase):
             self.assertIn("called a second time, first at ", fault)
             self.assertTrue(fault.startswith("policy.py:6: "), fault)
 
+    def test_a_bounce_classifier_takes_the_place_of_the_configurations(self) -> None:
+        text = """
+            @kumo.on("init")
+            def init():
+                kumo.configure_bounce_classifier(files=["rules.toml"], cache_size=7)
+        """
+        (self.place / "rules.toml").write_text("[rules]\nMine = ['a phrase']\n")
+        found = self.defined(text)
+        assert found.bounce_classifier is not None
+        self.assertEqual(found.bounce_classifier.rules, (BounceRule("Mine", "a phrase"),))
+        self.assertIn(str(self.place / "rules.toml"), self.services.files)
+        whole = found.over(Config(hostname="mx.example.com"))
+        self.assertEqual((whole.bounce_classifier.cache_size, whole.bounce_classifier.rules[0].label), (7, "Mine"))
+        (fault,) = self.init_faults(text.replace("rules.toml", "rule.toml"))
+        self.assertIn("configure_bounce_classifier: \"rule.toml\" cannot be read", fault)
+
     def test_elsewhere_nothing_can_be_defined(self) -> None:
         for call in ("start_esmtp_listener()", "define_spool()", "configure_local_logs()"):
             (fault,) = self.faults(f"kumo.{call}")
@@ -164,6 +184,6 @@ class FaultTests(InitCase):
             policy.handlers("get_egress_pool")[0].call()
 
     def test_what_this_version_does_not_have_is_named(self) -> None:
-        for name in ("start_http_listener", "configure_log_hook", "configure_bounce_classifier", "configure_redis_throttles"):
+        for name in ("start_proxy_listener", "configure_log_hook", "configure_redis_throttles"):
             (fault,) = self.init_faults(f"kumo.on('init', lambda: kumo.{name}(listen='x'))")
             self.assertEqual(fault, f"policy.py:2: AttributeError: kumo.{name} is not implemented yet")

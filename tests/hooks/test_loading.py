@@ -117,7 +117,7 @@ class FaultTests(PolicyCase):
             "import no_such_module": "policy.py:2: cannot import: No module named 'no_such_module'",
             "1 / 0": "policy.py:2: ZeroDivisionError: division by zero",
             "kumo.regect(500, 'x')": 'policy.py:2: AttributeError: kumo has no "regect", did you mean "reject"?',
-            "kumo.dkim": "policy.py:2: AttributeError: kumo.dkim is not implemented yet",
+            "kumo.mimepart": "policy.py:2: AttributeError: kumo.mimepart is not implemented yet",
             "kumo.sqlite": 'policy.py:2: AttributeError: kumo has no "sqlite": Python has it, as sqlite3',
             "kumo.on('get_que_config', print)": (
                 'policy.py:2: kumo.on: unknown event "get_que_config", did you mean "get_queue_config"?'
@@ -146,7 +146,7 @@ class FaultTests(PolicyCase):
     def test_an_unknown_event_that_resembles_none_is_told_all_of_them(self) -> None:
         (fault,) = self.faults("kumo.on('zzz', print)")
         self.assertTrue(
-            fault.startswith('policy.py:2: kumo.on: unknown event "zzz", expected one of get_egress_path_config, '), fault
+            fault.startswith('policy.py:2: kumo.on: unknown event "zzz", expected one of get_acl_definition, '), fault
         )
 
     def test_a_second_handler_for_an_event_with_one_answer_is_a_fault_in_the_same_file(self) -> None:

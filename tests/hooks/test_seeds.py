@@ -15,6 +15,7 @@ from kumotwist.mail.reply import Refusal
 from tests.hooks.around import Answers, PolicyCase
 
 SEEDS = Path(__file__).resolve().parent / "seeds"
+EXAMPLES = Path(__file__).resolve().parents[2] / "conf" / "examples"
 GMAIL = (("gmail-smtp-in.l.google.com",), ("alt1.gmail-smtp-in.l.google.com",), ("alt2.gmail-smtp-in.l.google.com",))
 GMAIL_SITE = "(alt1|alt2)?.gmail-smtp-in.l.google.com"
 
@@ -24,6 +25,9 @@ class SeedCase(PolicyCase):
 
     def seed(self, name: str) -> Policy:
         return load_policy([SEEDS / f"{name}.py"], self.clock, self.services)
+
+    def example(self, name: str) -> Policy:
+        return load_policy([EXAMPLES / f"{name}.py"], self.clock, self.services)
 
     def received(self, policy: Policy, content: bytes = b"\r\nbody\r\n", **more: Any) -> Any:
         """The message after it was received, or the reply that refused it."""
@@ -44,18 +48,16 @@ class TenantTests(SeedCase):
     """Tenants to pools."""
 
     def test_a_known_tenant_is_noted_and_others_are_refused(self) -> None:
-        policy = self.seed("tenant_to_pool")
+        policy = self.example("tenant-from-header")
         self.assertEqual(self.received(policy, b"X-Tenant: tenant-id-2\r\n\r\n").get_meta("tenant"), "tenant-id-2")
-        self.assertEqual(self.received(policy), "500 missing x-tenant header")
+        self.assertEqual(self.received(policy), "500 missing X-Tenant header")
         self.assertEqual(self.received(policy, b"X-Tenant: evil\r\n\r\n"), "500 invalid/unknown tenant evil")
 
     def test_the_pool_and_the_times_of_a_tenant(self) -> None:
-        policy = self.seed("tenant_to_pool")
-        found = [
-            self.queue(policy, "example.org", tenant) for tenant in ("tenant-id-0", "tenant-id-1", "tenant-id-2", "other", None)
-        ]
-        self.assertEqual([one.egress_pool for one in found], ["pool-0", "pool-0", "pool-1", None, None])
-        self.assertEqual([one.max_age for one in found], [300.0, 3600.0, 300.0, 300.0, 300.0])
+        policy = self.example("tenant-from-header")
+        found = [self.queue(policy, "example.org", tenant) for tenant in ("tenant-id-0", "tenant-id-1", "tenant-id-2", None)]
+        self.assertEqual([one.egress_pool for one in found], ["pool-0", "pool-0", "pool-1", None])
+        self.assertEqual([one.max_age for one in found], [300.0, 600.0, 300.0, 300.0])
         self.assertEqual((found[0].retry_interval, found[0].max_retry_interval), (600.0, 6000.0))
 
     def test_the_senders_domain_is_verified_too(self) -> None:

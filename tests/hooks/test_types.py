@@ -18,6 +18,7 @@ GOOD = [
 MISTAKES = {
     'kumo.on("get_que_config")': "No overload variant",
     'kumo.on("init", lambda x: None)': "No overload variant|Cannot infer|Value of type",
+    'kumo.constructor("make.it", lambda: 3)': "No overload variant|Cannot infer|Value of type",
     "kumo.make_egress_path(conection_limit=3)": 'Unexpected keyword argument "conection_limit"',
     "kumo.make_egress_path(enable_pipelining=3)": 'incompatible type "int"',
     'kumo.make_egress_path(enable_tls="required")': "incompatible type",

@@ -251,3 +251,39 @@ class ProcessTests(CommandTests):
         done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=20, check=True)
         self.assertEqual(done.stdout, "False\n")
         self.assertLess(time.monotonic() - before, 10)
+
+
+class UnclassifiedTests(SynchronousTestCase):
+    """What has no class yet, the most frequent first."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        os.mkdir(self.directory)
+
+    def write(self, *records: tuple[str, str, int, str]) -> None:
+        """Each: type, class, code, text."""
+        lines = [
+            json.dumps({"type": kind, "bounce_classification": label, "response": {"code": code, "content": text}})
+            for kind, label, code, text in records
+        ]
+        Path(self.directory, "20260804-120000.000000000").write_text("".join(f"{line}\n" for line in lines))
+
+    def test_responses_that_differ_in_addresses_and_ids_are_counted_together(self) -> None:
+        self.write(
+            ("Bounce", "Uncategorized", 550, "who is <ann@example.net>? 4Q2x7Kabc"),
+            ("Bounce", "Uncategorized", 550, "who is <bob@example.net>? 9Z1x7Kdef"),
+            ("TransientFailure", "Uncategorized", 451, "not today from 192.0.2.1"),
+            ("Bounce", "InvalidRecipient", 550, "no such user"),
+            ("Delivery", "Uncategorized", 250, "fine"),
+            ("OOB", "Uncategorized", 550, "who is <eve@example.net>? 1111x7Kdef"),
+        )
+        result = CliRunner().invoke(logs, [self.directory, "--unclassified"])
+        self.assertEqual((result.exit_code, result.stderr), (0, ""))
+        self.assertEqual(result.stdout, "       3 550 who is <ann@example.net>? 4Q2x7Kabc\n       1 451 not today from 192.0.2.1\n")
+        result = CliRunner().invoke(logs, [self.directory, "--unclassified", "--type", "OOB"])
+        self.assertEqual(result.stdout, "       1 550 who is <eve@example.net>? 1111x7Kdef\n")
+
+    def test_it_is_a_report_of_its_own(self) -> None:
+        for option in ("--follow", "--count", "--json"):
+            result = CliRunner().invoke(logs, [self.directory, "--unclassified", option])
+            self.assertEqual(result.exit_code, 2, option)

@@ -74,7 +74,10 @@ class FormTests(RecordTests):
     def test_types_have_the_models_names(self) -> None:
         self.assertEqual(
             {kind.value for kind in RecordType},
-            {"Reception", "Delivery", "Bounce", "TransientFailure", "Expiration", "AdminBounce", "Rejection", "Delayed"},
+            {
+                *("Reception", "Delivery", "Bounce", "TransientFailure", "Expiration", "AdminBounce", "AdminRebind", "Rejection"),
+                *("Delayed", "OOB", "Feedback"),
+            },
         )
         self.assertEqual({kind.value for kind in FINAL}, {"Delivery", "Bounce", "Expiration", "AdminBounce"})
 

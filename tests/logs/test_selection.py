@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kumotwist.logs.read import Entry
+from kumotwist.logs.read import Entry, read_entry
 from kumotwist.logs.selection import Selection, event_seconds
 
 ONE = Entry(
@@ -69,3 +69,20 @@ class SelectionTests(SynchronousTestCase):
         self.assertEqual(event_seconds(ONE), NOON + 0.5)
         nanoseconds = Entry(type="X", event_time="2026-08-04T12:00:00.123456789Z")
         self.assertAlmostEqual(event_seconds(nanoseconds), NOON + 0.123456, places=5)
+
+
+class AboutTests(SynchronousTestCase):
+    """Reports that came in later belong to the history of the message that they are about."""
+
+    def test_a_report_is_found_by_the_id_of_its_original(self) -> None:
+        table = {
+            b'{"type":"OOB","id":"b","meta":{"original_id":"a"}}': True,
+            b'{"type":"OOB","id":"b","meta":{"original_id":"c"}}': False,
+            b'{"type":"OOB","id":"b","meta":{"original_id":["a"]}}': False,
+            b'{"type":"Bounce","id":"a","meta":{}}': True,
+            b'{"type":"Bounce","id":"b"}': False,
+        }
+        for line, wanted in table.items():
+            entry = read_entry(line)
+            assert entry is not None
+            self.assertEqual(Selection(id="a").wants(entry), wanted, line)

@@ -137,7 +137,7 @@ class MailLogTests(TestCase):
         self.assertEqual(len(woken), 1)
 
     async def test_when_memory_is_full_the_journal_is_read_instead(self) -> None:
-        self.patch(service, "MOST_WAITING", 50)
+        self.patch(self.log, "_most_waiting", 50)
         gate = Event()
 
         def before(name: str) -> None:

@@ -9,8 +9,8 @@ import msgspec
 from kumotwist.config.server import SpoolSettings
 from kumotwist.logs.read import LogReader
 from kumotwist.mail.message import Message
-from kumotwist.spool.opening import open_store
 from kumotwist.spool.change import decode_message
+from kumotwist.spool.opening import open_store
 
 Record = dict[str, Any]  # one line of the mail log, or of the sink's record
 

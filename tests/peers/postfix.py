@@ -83,9 +83,9 @@ def smtp_source() -> str:
 
 
 class Postfix:
-    """A receiver.  chain: a file with key and certificate to offer STARTTLS with."""
+    """A receiver.  chain: a file with key and certificate to offer STARTTLS with.  extra: more of main.cf."""
 
-    def __init__(self, place: Path, chain: Path | None = None) -> None:
+    def __init__(self, place: Path, chain: Path | None = None, extra: str = "") -> None:
         self._program = program("postfix", "postfix")
         if os.geteuid() != 0:
             lacking("Postfix can only be started by root, and we are not")
@@ -99,7 +99,7 @@ class Postfix:
             os.chown(place / part, owner.pw_uid, owner.pw_gid)
         facts = {"place": place, "host": self.host, "port": self.port, "uid": owner.pw_uid, "gid": owner.pw_gid}
         tls = {"tls": "may" if chain else "none", "chain": chain or ""}
-        self._write("main.cf", MAIN.format(**facts, **tls))
+        self._write("main.cf", MAIN.format(**facts, **tls) + extra)
         self._write("master.cf", MASTER.format(**facts))
         self._write("domains", r"/\.example$/ all" + "\n")
 

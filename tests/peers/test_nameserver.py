@@ -5,7 +5,7 @@ import smtplib
 from msgspec import Struct
 
 from tests.peers.evidence import Record, of_type, said_to
-from tests.peers.nsd import Nsd
+from tests.peers.nsd import Nsd, zone
 from tests.peers.support import PATIENCE, SINK_HOST, PeerTestCase, Server, Sink, free_port
 
 OTHER_HOST = "127.0.0.6"  # the sink listens there too
@@ -81,7 +81,7 @@ class NameServerTests(PeerTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.nsd = Nsd(self.place / "nsd", "example", ZONE)
+        self.nsd = Nsd(self.place / "nsd", {"example": zone("example", ZONE)})
         port = free_port(SINK_HOST)
         self.receiver = Sink(self.place / "sink", port=port, options=["--listen", f"{OTHER_HOST}:{port}"])
         self.started(self.receiver)

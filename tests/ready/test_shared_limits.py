@@ -49,6 +49,8 @@ class SharedLimitTests(SynchronousTestCase):
         self.assertEqual([supply.may_send() for supply in supplies], [0.0, 0.0])
         self.assertAlmostEqual(supplies[0].may_send(), 5.0)
         self.house.clock.advance(5.0)
+        self.assertEqual([supplies[1].may_send(), supplies[0].may_send()], [5.0, 0.0])  # who asked first is served first
+        self.house.clock.advance(5.0)
         self.assertEqual(supplies[1].may_send(), 0.0)
 
     def test_what_one_of_several_rates_refuses_is_spent_of_none(self) -> None:

@@ -1,6 +1,7 @@
 """Policy and virtual hosts in a conversation, as far as dialogues cannot tell."""
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -10,6 +11,9 @@ from kumotwist.config.fields import Networks
 from kumotwist.config.keys import KeyEvent
 from kumotwist.config.listeners import ListenerDomain, ListenerOverrides, ListenerSettings, TraceHeaders
 from kumotwist.config.networks import ByNetwork
+from kumotwist.config.queues import QueuesSettings, TenantSettings
+from kumotwist.hooks.policy import Handler, Policy
+from kumotwist.reception.intake import Rules
 from tests.config.certificate import certificate_and_key
 from tests.reception.fakes import FakeTransport, Line, policy_of
 from tests.reception.test_converse import BODY, START, accepted
@@ -187,3 +191,52 @@ class ChangedMessageTests(SynchronousTestCase):
 
 def relay_to_example(domain: str) -> object:
     return ListenerDomain(relay_to=True) if domain == "example.org" else None
+
+
+class LastWordTests(SynchronousTestCase):
+    """What the configuration demands of a tenant, and what the policy decides after it."""
+
+    RULES = Rules(
+        queues=QueuesSettings(
+            tenant_header="X-Tenant",
+            tenant={"listed": TenantSettings(), "guarded": TenantSettings(require_authz=("joe",))},
+        )
+    )
+
+    def say(self, event: str, tenant: str) -> Line:
+        line = Line(rules=self.RULES, policy={event: [lambda message, conn_meta: message.set_meta("tenant", tenant)]})
+        self.said = line.say(*START, *BODY)
+        return line
+
+    def test_a_tenant_that_the_policy_names_before_the_configuration_looks_is_checked_by_it(self) -> None:
+        for tenant, refusal in (
+            ("mallory", b"500 5.7.1 invalid/unknown tenant mallory\r\n"),
+            ("guarded", b"500 5.7.1 tenant 'guarded' requires SMTP AUTH\r\n"),
+        ):
+            line = self.say("smtp_server_data", tenant)
+            self.assertEqual(line.desk.taken, [])
+            self.assertTrue(self.said.endswith(refusal), self.said)
+        self.assertEqual(accepted(self.say("smtp_server_data", "listed")).meta["tenant"], "listed")
+
+    def test_one_that_it_names_when_the_message_was_received_is_its_last_word(self) -> None:
+        for tenant in ("mallory", "guarded", "listed"):
+            self.assertEqual(accepted(self.say("smtp_server_message_received", tenant)).meta["tenant"], tenant)
+
+
+class DynamicFilesTests(SynchronousTestCase):
+    def test_names_of_files_start_from_the_file_of_the_handler_that_answers(self) -> None:
+        place = Path(self.mktemp()).resolve()
+        certificate, key = certificate_and_key("second.example")
+        (place / "second").mkdir(parents=True)
+        (place / "second" / "cert.pem").write_bytes(certificate)
+        (place / "second" / "key.pem").write_bytes(key)
+        line = Line(connect=False)
+        named = {"hostname": "second.example", "tls_certificate": "cert.pem", "tls_private_key": "key.pem"}
+        handlers = (
+            Handler(lambda: None, 0, f"{place}/first/policy.py:1"),
+            Handler(lambda: named, 0, f"{place}/second/policy.py:1"),
+        )
+        line.reception.policy = Policy({"smtp_server_get_dynamic_parameters": handlers}, line.clock)
+        line.connect()
+        self.assertTrue(line.heard().startswith(b"220 second.example "))
+        self.assertTrue(line.say(b"EHLO c.example", b"STARTTLS").endswith(b"220 Ready to Start TLS\r\n"))

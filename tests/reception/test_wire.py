@@ -30,6 +30,10 @@ class BackpressureTests(SynchronousTestCase):
         self.assertEqual(line.heard().count(b"250 the goggles do nothing\r\n"), 8 * 1500)
         self.assertEqual(line.transport.producerState, "producing")
 
+    def test_so_much_is_read_at_once_as_is_configured(self) -> None:
+        line = Line(ListenerSettings(data_buffer_size=4096))
+        self.assertEqual(line.transport.bufferSize, 4096)  # type: ignore[attr-defined]  # as a real one has it
+
     def test_a_client_that_does_not_read_is_not_answered(self) -> None:
         line = Line()
         line.heard()

@@ -7,9 +7,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kumotwist.config.egress import EgressPool, EgressSource, PathSettings, PoolEntry
+from kumotwist.config.fields import parse_rate
 from kumotwist.config.queues import QueueSettings
+from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.message import PolicyMessage
 from kumotwist.hooks.policy import Handler
+from kumotwist.hooks.throttle import Throttle
 from kumotwist.mail.disposition import Attempt, Outcome, Peer, Verdict
 from kumotwist.mail.reply import reply
 from kumotwist.spool.change import decode_message
@@ -176,7 +179,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual(self.house.queue_of().size, 1)
 
     def test_a_message_that_cannot_be_admitted_is_accepted_and_admitted_later(self) -> None:
-        admit, self.house.scheduler.admit = self.house.scheduler.admit, lambda *_: 1 // 0  # type: ignore[method-assign]
+        admit, self.house.scheduler.admit = self.house.scheduler.admit, lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
         message = self.house.take()
         self.assertIn(message.id, self.house.spool.store.kept)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -240,6 +243,15 @@ class QueueEventTests(SynchronousTestCase):
         self.house.forward(91)
         self.assertEqual(self.house.queue_of().size, 1)
         self.assertEqual(asked, [message.id] * 2)
+
+    def test_what_a_throttle_of_a_policy_puts_off_has_a_record_that_names_the_throttle(self) -> None:
+        limit = Throttles().get("policy:bulk", parse_rate("1/min"))
+        throttle = Throttle("bulk", parse_rate("1/min"), limit, self.house.clock)
+        self.on("throttle_insert_ready_queue", throttle.delay_message_if_throttled, 1)
+        self.house.take()
+        self.house.take()
+        [delayed] = self.house.records("Delayed")
+        self.assertIn("Next due in 1m at 2023-11-14T22:14:20.000000Z for throttle bulk (1/m)", delayed["response"]["content"])
 
     def test_a_slow_answer_holds_only_its_message_and_a_broken_one_nothing(self) -> None:
         answers: list[Any] = [Deferred(), None, Broken()]

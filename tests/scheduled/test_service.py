@@ -14,6 +14,7 @@ from kumotwist.mail.message import Message
 from kumotwist.mail.reason import Reason
 from kumotwist.mail.reply import Reply
 from kumotwist.mail.schedule import Schedule
+from kumotwist.scheduled.sources import Ailment
 from kumotwist.spool.change import decode_message
 from tests.support.house import ARRIVAL, LATER, NEVER, OK, START, House
 
@@ -177,7 +178,7 @@ class SelectionTests(SynchronousTestCase):
         self.house.scheduler._promotion.sources._here = here.__getitem__
         self.house.take()
         for source in ("heavy", "light"):
-            self.house.scheduler._promotion.sources.missing(self.house.sources[source])
+            self.house.scheduler._promotion.sources.failed(self.house.sources[source], Ailment.UNPLUMBED)
         self.house.queue_of("light").give_all_back(Reason.SOURCE_IS_UNHEALTHY_AND_SUSPENDED)
         self.house.forward(86400, 60.0)
         [told] = self.house.records("Delayed")

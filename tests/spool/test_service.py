@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from kumotwist.mail.message import Message
@@ -76,6 +77,19 @@ class SpoolTests(TestCase):
         self.assertIn("No space left", self.spool.fault or "")
         self.assertEqual(self.store.kept, {})
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    async def test_a_disk_that_is_well_again_is_noticed_though_nobody_sends_anything(self) -> None:
+        """Found by the simulation: new mail was refused because of the failure, and only new mail would have ended it."""
+        self.store.failing = OSError(28, "No space left on device")
+        change, message = self._change()
+        with self.assertRaises(OSError):
+            await self.spool.commit(change)
+        self.store.kept[message.id] = (b"", b"")  # what a write that fails half-way may leave
+        self.store.failing = None
+        while self.spool.fault is not None:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(self.store.kept, {})
+        self.flushLoggedErrors(OSError)
 
     async def test_what_must_be_written_is_written_once_the_disk_takes_it(self) -> None:
         change, message = self._change()

@@ -1,6 +1,8 @@
 """Custody, scheduled and ready queues joined as in production, on a clock, with a spool in memory and scripted sessions."""
 
 import json
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from msgspec.structs import replace
@@ -13,6 +15,7 @@ from kumotwist.config.server import Config
 from kumotwist.custody import Custody
 from kumotwist.egress.leases import Leases
 from kumotwist.egress.path import Destination
+from kumotwist.egress.sharing import SharedLeases, SharedRates
 from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.directions import Directions
 from kumotwist.hooks.policy import Handler, Policy
@@ -26,6 +29,7 @@ from kumotwist.ready.queue import ReadyQueue
 from kumotwist.ready.service import ReadyQueues
 from kumotwist.scheduled.service import Scheduler
 from kumotwist.spool.residence import Residence
+from kumotwist.suppression.service import Suppression
 from tests.support.memory import InstantSpool, MemoryStore, Messages
 
 START = 1_700_000_000.0
@@ -99,11 +103,24 @@ class Directed(Directions):
 class House:
     """Custody, scheduled and ready queues as the composition root joins them."""
 
-    def __init__(self, *, store: MemoryStore | None = None, memory: int = 1 << 20) -> None:
-        self.clock = Clock()
-        self.clock.advance(START)
+    def __init__(
+        self,
+        *,
+        store: MemoryStore | None = None,
+        memory: int = 1 << 20,
+        throttles: SharedRates | None = None,
+        leases: SharedLeases | None = None,
+        started: float = START,
+        clock: Clock | None = None,
+    ) -> None:
+        """store: what a house before this one left.  started: epoch seconds.  Orders of operators have ids from `order-1` on."""
+        self.clock = clock or Clock()
+        self.clock.advance(started)
+        ids = count(1)
+        self._new_id = lambda: f"order-{next(ids)}"
         self.spool = InstantSpool(store)
         self.sessions: list[Session] = []
+        self._opened: Callable[[ReadyQueue], Deferred[None]] | None = None
         self.paths: dict[str, PathSettings] = {}
         self.queues: dict[str, QueueSettings] = {}
         self.pools = {"unspecified": EgressPool(name="unspecified", entries=(PoolEntry(name="unspecified"),))}
@@ -119,14 +136,18 @@ class House:
             self.clock,
             lambda message, reason: self.scheduler.admit(message, reason),
         )
-        self.throttles = Throttles()
+        self.suppression = Suppression(self.clock, self.custody.shelve, self.spool.shelved)
+        self.suppression.load()
+        self.throttles = throttles or Throttles()
         self.ready = ReadyQueues(
             self.clock,
             self.spool.load,
             self._open,
             self.directions,
             self.throttles,
-            Leases(),
+            leases or Leases(),
+            self.custody.shelve,
+            self._new_id,
         )
         self.scheduler = Scheduler(
             self.clock,
@@ -137,11 +158,23 @@ class House:
             self.destinations,
             self.directions,
             self.throttles,
+            self._new_id,
+            self.suppression.listed,
         )
         self.ready.home = self.scheduler
+        shelved = self.spool.store.shelved("orders/")
+        self.ready.load(shelved)
+        self.scheduler.administration.load(shelved)
+        self.ready.start()
         self.scheduler.start()
 
+    def open_with(self, opened: Callable[[ReadyQueue], "Deferred[None]"]) -> None:
+        """Sessions of the test's own from now on; see tests.support.senders."""
+        self._opened = opened
+
     def _open(self, supply: ReadyQueue) -> "Deferred[None]":
+        if self._opened is not None:
+            return self._opened(supply)
         session = Session(supply)
         self.sessions.append(session)
         return session.ended
@@ -165,6 +198,13 @@ class House:
 
     def queue_of(self, source: str = "unspecified", site: str = "mx.example.org") -> ReadyQueue:
         return next(one for one in self.ready if one.name == f"{source}->{site}@smtp_client")
+
+    def run(self, seconds: float) -> None:
+        """Let the time pass as a reactor would: each call at its own moment, not a whole step later."""
+        end = self.clock.seconds() + seconds
+        while (calls := self.clock.calls) and (first := calls[0].getTime()) <= end:  # they lie in order
+            self.clock.advance(max(0.0, first - self.clock.seconds()))
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
 
     def forward(self, seconds: float, step: float = 1.0) -> None:
         for _ in range(int(seconds / step)):

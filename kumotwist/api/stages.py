@@ -1,0 +1,38 @@
+"""What the operators' endpoints reach of the server."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from kumotwist.custody import Custody
+from kumotwist.dns.resolver import Resolver
+from kumotwist.egress.throttles import Throttles
+from kumotwist.hooks.directions import Directions
+from kumotwist.injection.service import InThread
+from kumotwist.ready.service import ReadyQueues
+from kumotwist.scheduled.administration import Administration
+from kumotwist.scheduled.service import Scheduler
+from kumotwist.spool.service import Spool
+
+
+class Stages(Struct, frozen=True, kw_only=True):
+    """directions: those that hold now."""
+
+    reactor: Any
+    scheduler: Scheduler
+    ready: ReadyQueues
+    spool: Spool
+    custody: Custody
+    resolver: Resolver
+    throttles: Throttles
+    directions: Callable[[], Directions]
+    in_thread: InThread
+
+    @property
+    def administration(self) -> Administration:
+        return self.scheduler.administration
+
+    def now(self) -> float:
+        now: float = self.reactor.seconds()
+        return now

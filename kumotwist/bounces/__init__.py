@@ -1,0 +1,1 @@
+"""What a refusal means: classes of bounces, by rules.  Pure."""

@@ -1,0 +1,1 @@
+"""What the server counts and measures, as plain objects with names; and the forms in which they are told."""

@@ -1,0 +1,1 @@
+"""Tests of kumotwist.authentication, and of what signs and checks with it."""

@@ -1,0 +1,1 @@
+"""Tests of injection: from requests to messages."""

@@ -1,0 +1,1 @@
+"""Tests of reports of bounces and complaints."""
