@@ -2,10 +2,9 @@
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
-from threading import Lock, Thread
+from threading import Lock
 
-from tests.peers.support import SINK_HOST
+from tests.peers.scripted import Scripted
 
 TAKEN = b"250 2.0.0 Taken\r\n"
 _ANSWERS = {
@@ -15,7 +14,7 @@ _ANSWERS = {
 }
 
 
-class Hostile:
+class Hostile(Scripted):
     """
     Serves in threads of its own.  rcpt: the place of a recipient in its transaction, from 0 → what it answers.
 
@@ -24,56 +23,33 @@ class Hostile:
     """
 
     def __init__(self, rcpt: Callable[[int], bytes], end: Callable[[int], bytes] = lambda before: TAKEN) -> None:
+        super().__init__()
         self._rcpt = rcpt
         self._end = end
-        self._listening = socket.create_server((SINK_HOST, 0))
-        self._connected: list[socket.socket] = []
         self._lock = Lock()
         self.taken: list[list[str]] = []
         self.swallowed: list[list[str]] = []
 
-    @property
-    def mx(self) -> str:
-        """As an entry of `mx_list`."""
-        return f'"[{SINK_HOST}]:{self._listening.getsockname()[1]}"'
-
-    def start(self) -> None:
-        Thread(target=self._serve, daemon=True).start()
-
-    def kill(self) -> None:
-        for one in (self._listening, *self._connected):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
-            one.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):  # it was closed: this is the end
-            while True:
-                connection, _ = self._listening.accept()
-                self._connected.append(connection)
-                Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection:
-            lines = connection.makefile("rb")
-            connection.sendall(b"220 hostile\r\n")
-            place, accepted = 0, list[str]()
-            while line := lines.readline():
-                command = line[:4].upper()
-                if command in (b"MAIL", b"RSET"):
-                    place, accepted = 0, []
-                if command == b"RCPT":
-                    answer = self._rcpt(place)
-                    place += 1
-                    if answer.startswith(b"250"):
-                        accepted.append(line.partition(b"<")[2].partition(b">")[0].decode())
-                elif command == b"DATA":
-                    answer = b"354 Go\r\n" if accepted else b"554 5.5.1 Nobody to send it to\r\n"
-                else:
-                    answer = _ANSWERS.get(command, b"221 2.0.0 Bye\r\n")
-                connection.sendall(answer)
-                if command == b"DATA" and accepted and not self._ended(connection, lines.readline, accepted):
-                    return
+    def talk(self, connection: socket.socket) -> None:
+        lines = connection.makefile("rb")
+        connection.sendall(b"220 hostile\r\n")
+        place, accepted = 0, list[str]()
+        while line := lines.readline():
+            command = line[:4].upper()
+            if command in (b"MAIL", b"RSET"):
+                place, accepted = 0, []
+            if command == b"RCPT":
+                answer = self._rcpt(place)
+                place += 1
+                if answer.startswith(b"250"):
+                    accepted.append(line.partition(b"<")[2].partition(b">")[0].decode())
+            elif command == b"DATA":
+                answer = b"354 Go\r\n" if accepted else b"554 5.5.1 Nobody to send it to\r\n"
+            else:
+                answer = _ANSWERS.get(command, b"221 2.0.0 Bye\r\n")
+            connection.sendall(answer)
+            if command == b"DATA" and accepted and not self._ended(connection, lines.readline, accepted):
+                return
 
     def _ended(self, connection: socket.socket, readline: Callable[[], bytes], accepted: list[str]) -> bool:
         while (line := readline()) != b".\r\n":

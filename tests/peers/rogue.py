@@ -4,10 +4,9 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
+from tests.peers.scripted import Scripted
 from tests.peers.support import SINK_HOST
 
 USUAL = {
@@ -25,7 +24,7 @@ _STAGE_OF = {b"EHLO": "ehlo", b"STAR": "starttls", b"MAIL": "mail", b"RCPT": "rc
 _END = b"\r\n.\r\n"
 
 
-class Rogue:
+class Rogue(Scripted):
     """
     Serves in threads of its own.  at: the stage at which it says `says` instead of what is usual.
 
@@ -36,39 +35,20 @@ class Rogue:
     def __init__(
         self, chain: Path, *, at: str = "", says: bytes = b"", closes: bool = False, pause: float = 0.0, deaf: bool = False
     ) -> None:
+        super().__init__()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(chain)
         self.at = at
         self.deaf = deaf
         self._says, self._closes, self._pause = says, closes, pause
-        self._listening = socket.create_server((SINK_HOST, 0))
-        self._connected: list[socket.socket] = []
         self.accepted = 0
 
     def mx_of(self, host: str) -> str:
         """As an entry of `mx_list`.  host: what it is called."""
-        return f'{{name: {host}, addr: "{SINK_HOST}:{self._listening.getsockname()[1]}"}}'
+        return f'{{name: {host}, addr: "{SINK_HOST}:{self.port}"}}'
 
-    def start(self) -> None:
-        Thread(target=self._serve, daemon=True).start()
-
-    def kill(self) -> None:
-        for one in (self._listening, *self._connected):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
-            one.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):  # it was closed: this is the end
-            while True:
-                connection, _ = self._listening.accept()
-                self._connected.append(connection)
-                Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            _Dialogue(self, connection, self._answer).run(self._context)
-        connection.close()
+    def talk(self, connection: socket.socket) -> None:
+        _Dialogue(self, connection, self._answer).run(self._context)
 
     def _answer(self, connection: socket.socket, stage: str) -> bool:
         """Say what belongs there; False: that was all."""
