@@ -42,6 +42,7 @@ _NO_REPORTS: Mapping[str, Reported] = {}
 
 Admit = Callable[[Message, Reason], None]
 Told = Sequence[tuple[RecordType, Reply, tuple[Any, ...]]]
+Hears = Callable[[Message, Attempt, Told], None]  # must return at once; the message is as it was in the attempt
 
 
 class Learns(Protocol):
@@ -89,6 +90,7 @@ class Custody:
         self._disabled = disabled
         self._obstacles = obstacles
         self._learns: Learns | None = None
+        self._hears: Hears | None = None
 
     def write(self, records: RecordWriter, disabled: frozenset[RecordType]) -> None:
         """How records are written from now on."""
@@ -98,6 +100,10 @@ class Custody:
     def learn_by(self, learns: Learns | None) -> None:
         """Who is asked of each failure and each report from now on; None: nobody."""
         self._learns = learns
+
+    def tell_failures(self, hears: "Hears | None") -> None:
+        """Who is told of each failure from now on, beside the log; None: nobody."""
+        self._hears = hears
 
     # Coming
 
@@ -167,6 +173,18 @@ class Custody:
         change = Change()
         if message.queue != NULL_QUEUE:
             change.store(message)
+        done = self._spool.commit(change)
+        done.addCallbacks(self._taken, self._not_taken, callbackArgs=([message],))
+        return done
+
+    def take_over(self, message: Message, answer: Reply, shelve: Sequence[tuple[str, bytes | None]]) -> "Deferred[None]":
+        """A message that another node of ours had: ours once this fires, with its XferIn record and what is shelved about it."""
+        self._name_queue(message)
+        change = Change()
+        for key, value in shelve:
+            change.shelve(key, value)
+        change.store(message)
+        self._tell(change, RecordType.XFER_IN, message, answer, self._clock.seconds())
         done = self._spool.commit(change)
         done.addCallbacks(self._taken, self._not_taken, callbackArgs=([message],))
         return done
@@ -264,6 +282,8 @@ class Custody:
         message.attempts = raised
         if self._learns is not None and learn:
             self._learn_of_failures(self._learns, change, message, told, now)
+        if self._hears is not None and told and (len(told) > 1 or told[0][0] is not RecordType.DELIVERY):
+            self._hears(message, attempt, told)
         if keep:
             change.update(message)
         else:
@@ -275,7 +295,7 @@ class Custody:
         found = [
             one
             for kind, answer, recipients in told
-            if kind is not RecordType.DELIVERY
+            if kind not in (RecordType.DELIVERY, RecordType.XFER_OUT)
             for one in learns.of_failure(kind.value, answer, recipients, message, now)
         ]
         self._shelve_learned(change, found)

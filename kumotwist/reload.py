@@ -63,16 +63,19 @@ class Reload:
         config: Config,
         run_in_thread: Callable[..., "Deferred[Any]"],
         more_files: Callable[[], Collection[str]] = tuple,
+        told: Callable[[bool], None] = lambda begins: None,
     ) -> None:
         """
         read: the configuration as its files are now; blocks, raises ConfigFaults.
         change: applies one that is valid; raises (or fails with) ConfigFaults if it cannot be, and has then changed nothing.
         more_files: what else to watch: the files that the policy has read.
+        told: that a reading begins (True), and that none is in progress any more.
         """
         self._clock = clock
         self._read = read
         self._change = change
         self._more_files = more_files
+        self._told = told
         self._config = config
         self._in_thread = run_in_thread
         self._marks: Marks = {}
@@ -97,6 +100,7 @@ class Reload:
         if self._reading is not None:
             self._again = True
             return
+        self._told(True)
         self._before = marks(self._files())
         self._reading = self._in_thread(self._read)
         self._reading.addCallback(self._apply)
@@ -157,6 +161,7 @@ class Reload:
 
     def _done(self, _: object) -> None:
         self._reading = None
+        self._told(False)
         if self._torn >= MOST_AT_ONCE:
             self._torn = 0
         if self._again and not self._stopped:

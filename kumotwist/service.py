@@ -4,25 +4,31 @@ The composition root: builds the server from its configuration, joins the stages
 Reading `Server._build` is reading the architecture.  Only here is the reactor imported.
 """
 
+import gc
 import os
 from collections.abc import Collection, Iterator
 from functools import partial
-from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from kumotwist.api.measured import Measured
 from kumotwist.api.operating import operators_endpoints
 from kumotwist.api.serving import Around as ApiAround
 from kumotwist.api.serving import Serving
 from kumotwist.api.stages import Stages
+from kumotwist.api.traces import Traces
+from kumotwist.api.transfer import Transfers
+from kumotwist.automation.service import Automation
 from kumotwist.books import Books, Holding, Stage, holdings
-from kumotwist.bounces.classifier import Classifier
+from kumotwist.bounces.classifier import Classifier, matcher_of
+from kumotwist.config.egress import PathSettings
 from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.keys import KeyEvent
 from kumotwist.config.read import read_config, unanswered
@@ -42,27 +48,31 @@ from kumotwist.hooks.mail_lookups import MailLookups
 from kumotwist.hooks.policy import Policy
 from kumotwist.hooks.signing import Signing
 from kumotwist.hooks.signing_threads import SigningThreads
+from kumotwist.logs.logbook import Logbook
 from kumotwist.logs.record import RecordWriter, switched_off
-from kumotwist.logs.service import MailLog
 from kumotwist.mail.message import Message
 from kumotwist.mail.message_id import MessageIds
 from kumotwist.mail.reason import Reason
 from kumotwist.outermost import PRODUCTION, Outermost
-from kumotwist.publishing.service import Publishing
+from kumotwist.publishing.service import Publishing, https_policy
 from kumotwist.ready.service import ReadyQueues
 from kumotwist.reception.intake import rules_of
-from kumotwist.reception.service import CannotListen, EsmtpListener, Reception
+from kumotwist.reception.service import CannotListen, EsmtpListener, Reception, bind_early, listen_where
 from kumotwist.reload import Reload
-from kumotwist.scheduled.enumeration import enumerate_spool
+from kumotwist.scheduled.enumeration import take_up
+from kumotwist.scheduled.portions import in_portions
+from kumotwist.scheduled.relief import relieve
 from kumotwist.scheduled.service import Scheduler
+from kumotwist.spool.memory import MemoryWatch
 from kumotwist.spool.opening import kept_node_id
-from kumotwist.spool.residence import Residence
+from kumotwist.spool.residence import Memory, Residence
 from kumotwist.spool.service import Spool
 from kumotwist.spool.space import DiskSpace, minima
 from kumotwist.spool.store import SpoolUnusable, Store
 from kumotwist.suppression.service import Suppression
+from kumotwist.transport import Bound
 
-RESIDENT = 256 * 1024 * 1024  # octets of waiting messages kept in memory beside the spool
+ANY_NUMBER, FEW = 1 << 30, 2  # connections of one path; few where memory is used up
 
 
 class Options(usage.Options):
@@ -81,6 +91,7 @@ def makeService(options: Options) -> "Server":
         config = read_config(options["config"])
     except ConfigFaults as faults:
         raise SystemExit(str(faults)) from None
+    gc.freeze()  # what was imported stays: to look through it again with each collection takes a tenth of a second of the loop's
     return Server(config, options["config"])
 
 
@@ -101,12 +112,22 @@ class Server(Service):
         self.config = config
         self.listeners: dict[str, EsmtpListener] = {}
         self.enumerated: Deferred[int | None] | None = None  # fires when all that the spool had at the start is in its queues
-        self.reload = Reload(reactor, lambda: outermost.read(path), self._change, config, outermost.in_thread, self._policy_files)
-        self._told_log = 0  # the number of the last record that the log's files were told of
+        read, told = partial(outermost.read, path), outermost.systemd.reloading
+        self.reload = Reload(reactor, read, self._change, config, outermost.in_thread, self._policy_files, told)
+        self.bound = Bound()
         self._fault: str | None = None  # why the server cannot start
         self._begun = False
 
     # Start
+
+    def privilegedStartService(self) -> None:
+        """While we may: the ports below 1024 that the configuration names are bound, by systemd or by us."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's
+        self.bound.take(self.outermost.systemd.sockets())
+        try:
+            bind_early(self.bound, self.config)
+        except CannotListen as fault:
+            raise SystemExit(str(fault)) from None
 
     def startService(self) -> None:
         """Load the policy and let it say what it adds to the configuration, then build and start everything."""
@@ -155,51 +176,64 @@ class Server(Service):
     def _begin(self, config: Config, policy: Policy) -> None:
         self.config = config
         self.signing.configure(config.dkim)
-        self._build(config, policy, self.outermost.open_store(config.spool))
+        self.memory = MemoryWatch(self.reactor, config.memory, self.outermost.machine, self._memory_changed)
+        spool = replace(config.spool, buffers=self.memory.limits.buffers)
+        self._build(config, policy, self.outermost.open_store(spool))
         self._open_books()
+        self.measured = Measured(self, self.reactor)
+        self.measured.offer(self.serving.endpoints)
         self.space.start()
+        self.memory.start()
         self.spool.start()
         self._load_orders()
-        self._start_log()
+        self.logbook.start(config.logs, self.spool, self.spool.newest_record)
         self.rollup.start()
         self.ready.start()
         self.scheduler.start()
         self.suppression.start()
         self.serving.start()
+        self.transfers.start()
         self._enumerate()
         self.publishing.configure(config)
         self._listen(config)
         self._begun = True
         self.reload.start()
+        self.outermost.systemd.ready(self.reactor)
         self.outermost.on_hangup(lambda: self.reactor.callFromThread(self.reload.now))
 
     def _build(self, config: Config, policy: Policy, store: Store) -> None:
         reactor = self.reactor
         self.node_id = config.node_id or kept_node_id(config.spool.path, self.outermost.secret_bits)
+        self.logbook = Logbook(reactor, reactor.callFromThread, self.outermost.log_disk, self.outermost.threads)
         self.spool = Spool(
             store,
             reactor.callFromThread,
             lambda call: reactor.callLater(0, call),
-            self._log_records,
+            self.logbook.committed,
             self.outermost.threads,
+            reactor.seconds,
         )
-        self._told_log = store.last_sequence()
         self.space = DiskSpace(reactor, minima(config), self.outermost.measure)
-        self.classifier = Classifier(config.bounce_classifier)
+        self.residence = Residence(self.memory.limits.resident)
+        self.classifier = Classifier(config.bounce_classifier, reactor.seconds)
         self.custody = Custody(
             self.spool,
             self._record_writer(config),
-            Residence(RESIDENT),
+            self.residence,
             reactor,
             self._admit,
             disabled=switched_off(config.logs.per_record),
-            obstacles=lambda: "disk is too full. Try later" if self.space.full else None,
+            obstacles=lambda: self.memory.closed_for or self.space.closed_for,
         )
         self.suppression = Suppression(reactor, self.custody.shelve, self.spool.shelved)
-        self._apply_suppression(config)
+        self.suppression.heed(config.suppression, self.classifier.classify, self.custody.learn_by)
         self.rollup = self._new_rollup(config)
-        self.directions = Directions(config, policy, lambda: self.rollup.sites)
+        self.directions = Directions(config, policy, lambda: self.rollup.sites, over_path=self._over_path)
         self._build_queues()
+        self.automation = Automation(
+            reactor, self.custody.shelve, self._session_id, self.ready, self.scheduler.administration, lambda: self.rollup.sites
+        )
+        self._apply_automation(config)
         self._build_reception(config, policy)
         self.publishing = Publishing(
             reactor,
@@ -225,6 +259,8 @@ class Server(Service):
             directions=self.directions,
             signing=self.signing,
             suppressed=self.suppression.listed,
+            arrivals=self.memory.arrivals,
+            memory_for=lambda: self.memory.memory is not Memory.NONE,
         )
         self.serving = Serving(
             ApiAround(
@@ -240,9 +276,15 @@ class Server(Service):
                 node_id=self.node_id,
                 bump=self.reload.now,
                 ask_policy=self._ask_for_key,
+                bound=self.bound,
             )
         )
-        self.serving.endpoints.add(*operators_endpoints(self._stages()))
+        traces = Traces(self.reactor, self.reception, self.delivery.dialogues)
+        stages = self._stages()
+        self.transfers = Transfers(stages, self.node_id)
+        self.serving.endpoints.add(
+            *operators_endpoints(stages, globalLogPublisher), *traces.endpoints(), *self.transfers.endpoints()
+        )
 
     def _stages(self) -> Stages:
         """What operators reach."""
@@ -256,6 +298,9 @@ class Server(Service):
             throttles=self.throttles,
             directions=lambda: self.directions,
             in_thread=self.outermost.in_thread,
+            resident=lambda: self.residence.held,
+            randbits=self.outermost.randbits,
+            in_force=lambda *path: self.automation.overrides.in_force(*path),
         )
 
     def _build_queues(self) -> None:
@@ -270,6 +315,7 @@ class Server(Service):
             in_thread=self.outermost.in_thread,
             policy=lambda: self.directions.policy,
             ask_policy=self._ask_for_key,
+            classify=lambda line: self.classifier.classify(line),
         )
         self.ready = ReadyQueues(
             self.reactor,
@@ -294,50 +340,31 @@ class Server(Service):
             self.suppression.listed,
         )
         self.ready.home = self.delivery.told = self.scheduler
+        self.delivery.courier.node = self.node_id
+        self.delivery.courier.https = lambda: https_policy(self.config.tls.ca_file)
+        self.ready.most_connections = lambda: FEW if self.memory.memory is Memory.NONE else ANY_NUMBER
 
     def _new_rollup(self, config: Config) -> Rollup:
         rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
         return Rollup(rolled_up, self.resolver, self.reactor, lambda: self.ready.direct(self.directions))
 
-    def _start_log(self) -> None:
-        """Start the log's files on the journal as it is: they may lack what it has."""
-        upto = self._told_log
-        self.mail_log: MailLog | None = MailLog(
-            self.config.logs,
-            self.reactor,
-            call_from_thread=self.reactor.callFromThread,
-            forget=self.spool.forget_records,
-            reread=self.spool.records,
-            disk=self.outermost.log_disk,
-            threads=self.outermost.threads,
-        )
-        self.mail_log.start(takewhile(lambda entry: entry[0] <= upto, self.spool.records(0)))
-
     def _listen(self, config: Config) -> None:
         """Listen where the configuration says, and nowhere else.  Raises CannotListen."""
-        wanted = {settings.listen: settings for settings in config.esmtp_listeners}
-        for listen in self.listeners.keys() - wanted.keys():
-            self.listeners.pop(listen).stopService()
-        for listen, settings in wanted.items():
-            if listen in self.listeners:
-                self.listeners[listen].settings = settings
-            else:
-                listener = EsmtpListener(settings, self.reception, self.reactor)
-                listener.startService()
-                self.listeners[listen] = listener
+        listen_where(config.esmtp_listeners, self.listeners, self.reception, self.reactor, self.bound)
         self.serving.listen(config)
 
     # Another configuration
 
     def _change(self, config: Config) -> "Deferred[None]":
         """All of a valid configuration, or nothing of it.  Fails with ConfigFaults."""
-        whole = self._whole(config, self.directions.epoch + 1)
+        return Deferred.fromCoroutine(self._change_whole(config))
 
-        def take_effect(found: tuple[Config, Policy]) -> None:
-            self.reload.check_unchanged()
-            self._take_effect(*found)
-
-        return whole.addCallback(take_effect)
+    async def _change_whole(self, config: Config) -> None:
+        whole, policy = await self._whole(config, self.directions.epoch + 1)
+        await self.outermost.in_thread(matcher_of, whole.bounce_classifier.rules)  # which takes long; nobody waits for that
+        self.reload.check_unchanged()
+        if self.running:  # else it has been told to stop meanwhile
+            self._take_effect(whole, policy)
 
     def _policy_files(self) -> Collection[str]:
         services = self.directions.policy.services
@@ -351,49 +378,42 @@ class Server(Service):
         old, self.config = self.config, config
         if config.spool != old.spool:
             self.log.warn("configuration: spool: what changed there takes effect at the next start")
+        if config.memory != old.memory:
+            self.memory.configure(config.memory)
+            self.residence.bound(self.memory.limits.resident)
         if config.dns != old.dns:
             self.resolver.configure(config.dns)
         self.delivery.configure(config, old)
         self.rollup.stop()
         self.rollup = self._new_rollup(config)
         self.rollup.start()
-        self.directions = Directions(config, policy, lambda: self.rollup.sites, self.directions.epoch + 1)
+        self._apply_automation(config)
+        policy.times = self.directions.policy.times
+        self.directions = Directions(config, policy, lambda: self.rollup.sites, self.directions.epoch + 1, self._over_path)
         self.ready.direct(self.directions)
         self.scheduler.direct(self.directions)
         self.reception.hostname = config.hostname
         self.signing.configure(config.dkim)
         self.reception.hold(rules_of(config), policy, self.directions)
         if config.bounce_classifier != old.bounce_classifier:
-            self.classifier = Classifier(config.bounce_classifier)
+            self.classifier = Classifier(config.bounce_classifier, self.reactor.seconds)
         self.custody.write(self._record_writer(config), switched_off(config.logs.per_record))
-        self._apply_suppression(config)
+        self.suppression.heed(config.suppression, self.classifier.classify, self.custody.learn_by)
         if config.logs != old.logs:
-            self._change_log()
+            self.logbook.change(config.logs)
         self.publishing.configure(config)
         try:
             self._listen(config)
         except CannotListen as fault:
             self.log.error("configuration: {fault}; the other listeners go on", fault=fault)
 
-    def _apply_suppression(self, config: Config) -> None:
-        self.suppression.configure(config.suppression, self.classifier.classify)
-        self.custody.learn_by(self.suppression if config.suppression.rules else None)
+    def _apply_automation(self, config: Config) -> None:
+        self.custody.tell_failures(self.automation.hear if self.automation.configure(config.shaping) else None)
 
-    def _change_log(self) -> None:
-        """Records of the meantime stay in the journal, where the new files find them."""
-        log, self.mail_log = self.mail_log, None
-        if log is not None:
-            log.stop().addCallback(lambda _: self._start_log())
+    def _over_path(self, settings: PathSettings, source: str, site: str, domain: str) -> PathSettings:
+        return self.automation.overrides.over(settings, source, site, domain)
 
     # Joints between the stages
-
-    def _log_records(self, first: int, records: Any) -> None:
-        self._told_log = first + len(records) - 1
-        if self.mail_log is None:
-            return
-        append = self.mail_log.append
-        for sequence, (record_type, line) in enumerate(records, first):
-            append(sequence, record_type, line)
 
     def _ask_for_key(self, key: KeyEvent) -> Any:
         """The octets of a key or certificate that the policy keeps."""
@@ -419,6 +439,11 @@ class Server(Service):
         if not self.serving.admits(message):
             self.scheduler.admit(message, reason)
 
+    def _memory_changed(self, memory: Memory) -> None:
+        self.residence.server = memory
+        if memory is Memory.NONE:
+            in_portions(self.reactor, relieve(self.ready, self.scheduler, self.custody), "making room in memory")
+
     def _session_id(self) -> str:
         return str(UUID(int=self.outermost.randbits(128), version=4))
 
@@ -429,25 +454,16 @@ class Server(Service):
         orders = self.spool.shelved("orders/")
         self.ready.load(orders)
         self.scheduler.administration.load(orders)
-        self.suppression.load()
+        self.automation.load(self.spool.shelved("automation/"))
 
     def _enumerate(self) -> None:
         """Looked up before anybody can send us mail: what is found here was here before."""
-        envelopes = self.spool.envelopes()
         admit = partial(self.reactor.callFromThread, self._admit_stored)
-        self.enumerated = self.outermost.in_thread(enumerate_spool, envelopes, admit)
-        self.enumerated.addCallbacks(self._enumeration_ended, self._enumeration_failed)
+        self.enumerated = take_up(self.spool.envelopes(), admit, self.outermost.in_thread)
+        self.enumerated.addCallback(lambda count: self._audit() if count is not None else None)
 
     def _admit_stored(self, messages: "list[Message]") -> None:
         self.scheduler.admit_stored([message for message in messages if not self.serving.admits(message)])
-
-    def _enumeration_ended(self, count: int) -> None:
-        if count:
-            self.log.info("{count} messages were in the spool", count=count)
-        self._audit()
-
-    def _enumeration_failed(self, failure: Failure) -> None:
-        self.log.failure("the spool could not be read through; what is in it waits for the next start", failure)
 
     # Stop
 
@@ -459,21 +475,26 @@ class Server(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.outermost.systemd.stopping()
         self.reload.stop()
         listeners = [listener.stopService() for listener in self.listeners.values()]
         await DeferredList([*listeners, self.serving.stop()], consumeErrors=True)
         self.books.stop()
+        self.measured.stop()
+        self.transfers.stop()
         self.scheduler.stop()
         self.suppression.stop()
         self.delivery.end.give()
         await self.ready.stop()
+        self.automation.stop()
         await self.publishing.stop()
         self.rollup.stop()
         self.space.stop()
+        self.memory.stop()
         self.signing_threads.stop()
         await self.resolver.stop()
         await self.delivery.secured.stop()
         await self.outermost.in_thread(self.spool.finish)
-        if self.mail_log is not None:
-            await self.mail_log.stop()
+        await self.logbook.stop()
         await self.outermost.in_thread(self.spool.close)
+        self.outermost.systemd.stopped()

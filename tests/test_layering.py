@@ -23,7 +23,7 @@ LADDER = (
     *("spool", "logs", "custody", "suppression"),  # what is durable
     *("delivery", "ready", "scheduled", "books", "reception", "injection"),  # the stages; a message goes from right to left
     *("publishing", "automation", "api"),  # what reads the log, and who asks
-    *("kumo", "cli", "reload", "outermost", "service"),
+    *("kumo", "cli", "reload", "systemd", "outermost", "service"),
 )
 PURE = {"mail", "config", "metrics", "smtp", "egress", "bounces", "reports", "authentication"}
 

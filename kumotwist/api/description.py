@@ -53,6 +53,8 @@ def _operation(endpoint: Endpoint, by_type: Mapping[int, Any]) -> dict[str, Any]
     if endpoint.asks is not None:
         content = {"application/json": {"schema": by_type[id(endpoint.asks)]}}
         operation["requestBody"] = {"required": True, "content": content}
+    elif endpoint.accepts is not None:
+        operation["requestBody"] = {"required": True, "content": {endpoint.accepts: {"schema": {"type": "string"}}}}
     parameters = [*_parameters(endpoint), *_headers(endpoint)]
     if parameters:
         operation["parameters"] = parameters

@@ -83,6 +83,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     refusals: Mapping[int, str] = {}
     headers: Mapping[str, str] = {}  # request headers that mean something to it, for the description
     content_type: str = "text/plain"  # of an answer that is no JSON
+    accepts: str | None = None  # the type of a body that is no JSON, for the description
+    body_limit: int = 0  # octets that a body from a trusted address may have, where the listener's limit is less
 
 
 class Endpoints:
@@ -111,6 +113,10 @@ class Endpoints:
             allowed = ", ".join(sorted(methods))
             raise Problem(405, f"{method[:20]} is not for {path}, expected {allowed}", {"Allow": allowed})
         return found
+
+    def body_limit(self, path: str) -> int:
+        """Octets that bodies to this path may have from trusted addresses, where that is more than from others."""
+        return max((one.body_limit for one in self._by_path.get(path, {}).values()), default=0)
 
     def __iter__(self) -> Any:
         return (endpoint for methods in self._by_path.values() for endpoint in methods.values())

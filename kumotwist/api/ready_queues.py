@@ -272,7 +272,8 @@ def _source(option: str) -> CeilingSource:
     if option.startswith("max_deliveries_per_connection x "):
         return CeilingSource(kind="reconnect_cycling")
     if option.startswith("additional_"):
-        return CeilingSource(kind="additional", name=option.partition(" ")[2] or option)
+        name = option.partition(" ")[2]
+        return CeilingSource(kind="additional", name=name.rpartition(" (")[0] or name)
     if option.startswith(("connection_limit", "max_", "source_selection_rate")):
         return CeilingSource(kind="primary")
     return CeilingSource(kind="other", name=option)

@@ -19,6 +19,7 @@ from kumotwist.config.keys import KeyData, KeyEvent
 from kumotwist.reception.client import with_port
 from kumotwist.reception.service import CannotListen, explained, listen_address
 from kumotwist.reception.tls import BadCertificate, Certificates, Known, Shown
+from kumotwist.transport import Bound
 
 DRAIN = 30.0  # seconds that requests which have begun get at shutdown
 _BACKLOG = 1024
@@ -42,8 +43,14 @@ class HttpListener(Service):
         ask_policy: Callable[[KeyEvent], Any],
         *,
         drain: float = DRAIN,
+        bound: Bound | None = None,
     ) -> None:
-        """ask_policy: for a certificate or key that the policy keeps.  drain: seconds that stopping gives to requests."""
+        """
+        ask_policy: for a certificate or key that the policy keeps.  drain: seconds that stopping gives to requests.
+
+        bound: sockets that are bound already.
+        """
+        self._bound = bound or Bound()
         self._site = ApiSite(web, settings, reactor)
         self._web = web
         self._certificates = certificates
@@ -74,7 +81,7 @@ class HttpListener(Service):
         if self.settings.use_tls:
             self._check_certificate()
         try:
-            self._port = self._reactor.listenTCP(port, self._factory(), backlog=_BACKLOG, interface=host)
+            self._port = self._bound.listen(self._reactor, (host, port), self._factory(), _BACKLOG)
         except CannotListenError as fault:
             raise CannotListen(explained(self.settings.listen, fault)) from fault
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated

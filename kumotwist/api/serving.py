@@ -33,6 +33,7 @@ from kumotwist.mail.message_id import MessageIds
 from kumotwist.reception.shared import Reception
 from kumotwist.spool.service import Spool
 from kumotwist.suppression.service import Suppression
+from kumotwist.transport import Bound
 
 DESCRIPTIONS = ("/openapi.json", "/api-docs/openapi.json")
 
@@ -42,6 +43,7 @@ class Around(Struct, frozen=True, kw_only=True):
     What the HTTP face needs of the server.
 
     randbits: chance that nobody can guess.  bump: has the configuration read again.  ask_policy: for keys that it keeps.
+    bound: sockets that are bound already.
     """
 
     reactor: Any
@@ -56,6 +58,7 @@ class Around(Struct, frozen=True, kw_only=True):
     node_id: str
     bump: Callable[[], object]
     ask_policy: Callable[[KeyEvent], Any]
+    bound: Bound | None = None
 
 
 class Serving:
@@ -100,6 +103,7 @@ class Serving:
             policy=lambda: reception.policy,
             find_rules=lambda: self._find,
             hostname=lambda: reception.hostname,
+            in_thread=around.in_thread,
         )
 
     def start(self) -> None:
@@ -126,7 +130,8 @@ class Serving:
                 self.listeners[listen].settings = settings
                 continue
             around = self._around
-            listener = HttpListener(settings, self._web, around.reception.certificates, around.reactor, around.ask_policy)
+            certificates = around.reception.certificates
+            listener = HttpListener(settings, self._web, certificates, around.reactor, around.ask_policy, bound=around.bound)
             listener.startService()
             self.listeners[listen] = listener
 

@@ -1,10 +1,11 @@
 """What the operators' endpoints reach of the server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
 
+from kumotwist.automation.overrides import InForce
 from kumotwist.custody import Custody
 from kumotwist.dns.resolver import Resolver
 from kumotwist.egress.throttles import Throttles
@@ -17,7 +18,11 @@ from kumotwist.spool.service import Spool
 
 
 class Stages(Struct, frozen=True, kw_only=True):
-    """directions: those that hold now."""
+    """
+    directions: those that hold now.  resident: octets of waiting messages in memory.
+
+    in_force: what automation has set, by source, site and domain.
+    """
 
     reactor: Any
     scheduler: Scheduler
@@ -28,6 +33,9 @@ class Stages(Struct, frozen=True, kw_only=True):
     throttles: Throttles
     directions: Callable[[], Directions]
     in_thread: InThread
+    resident: Callable[[], int]
+    randbits: Callable[[int], int]
+    in_force: Callable[[str, str, str], Iterator[InForce]] = lambda *_: iter(())
 
     @property
     def administration(self) -> Administration:

@@ -27,6 +27,8 @@ from kumotwist.mail.reply import Refusal
 
 IDLE = 60  # seconds after which a silent client is closed
 MOST_CONNECTIONS = 4096  # of one listener
+_LARGE = 64 * 1024  # octets of a packed body that is unpacked in a thread
+_LARGE = 64 * 1024  # octets of a packed body that is unpacked in a thread
 _DRAINED = 16 * 1024 * 1024  # octets beyond the limit that are read and dropped, so that the client hears why
 _EVENT = "get_acl_definition"
 
@@ -53,7 +55,9 @@ class Web:
         policy: Callable[[], Policy],
         find_rules: Callable[[], access.Find],
         hostname: Callable[[], str],
+        in_thread: "Callable[..., Deferred[Any]]",
     ) -> None:
+        self._in_thread = in_thread
         self.clock = clock
         self.endpoints = endpoints
         self.doors = doors
@@ -67,7 +71,11 @@ class Web:
             call.auth = await self.doors.proved(call.peer, authorization, call.settings)
             await self._allow(call)
             endpoint = self.endpoints.find(call.method, call.path)
-            call.body = unpacked(call.body, encoding, call.settings.request_body_limit)
+            limit = max(call.settings.request_body_limit, endpoint.body_limit)
+            if encoding and len(call.body) > _LARGE:
+                call.body = await self._in_thread(unpacked, call.body, encoding, limit)
+            else:
+                call.body = unpacked(call.body, encoding, limit)
             return await self._run(endpoint, call)
         except Problem as problem:
             return _told(problem)
@@ -144,14 +152,25 @@ class ApiRequest(Request):
     finish: Callable[[], None]
     _received = 0
     _too_large = False
+    _limit = 0
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._parsePOSTFormSubmission = False  # forms are none of ours, and finding that out costs more than all the rest
 
     def gotLength(self, length: int | None) -> None:
         """In memory: the bound makes that safe, and a temporary file would make the reactor wait for a disk."""
         self.content = BytesIO()
+        site = self._site
+        self._limit = site.settings.request_body_limit
+        peer = self.getClientAddress()
+        if peer is not None and _address(getattr(peer, "host", "")) in site.settings.trusted_hosts:
+            path = getattr(self.channel, "_path", b"").partition(b"?")[0]  # the request itself learns it when all has come
+            self._limit = max(self._limit, site.web.endpoints.body_limit(path.decode("latin-1")))
 
     def handleContentChunk(self, data: bytes) -> None:
         self._received += len(data)
-        limit = self._site.settings.request_body_limit
+        limit = self._limit
         if self._received <= limit:
             self.content.write(data)
         else:

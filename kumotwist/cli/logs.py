@@ -15,6 +15,7 @@ import click
 from kumotwist.cli.logs_unclassified import Unclassified
 from kumotwist.cli.options import Kind
 from kumotwist.cli.quantity import parse_duration
+from kumotwist.cli.terminal import escaped
 from kumotwist.logs.read import Entry, LogReader, follow, read_entry
 from kumotwist.logs.selection import Selection
 
@@ -241,10 +242,3 @@ def _moment(entry: Entry) -> str:
     """The event's time to the millisecond."""
     whole, dot, fraction = entry.event_time.removesuffix("Z").partition(".")
     return escaped(f"{whole}.{fraction[:3]:0<3}Z" if dot else entry.event_time)
-
-
-def escaped(text: str) -> str:
-    """What came from outside must not steer the terminal: what cannot be printed is shown as its code."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

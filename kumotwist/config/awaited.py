@@ -32,6 +32,5 @@ AWAITED: Mapping[Any, frozenset[str]] = {
         vault_path
         vault_token
     """),
-    "shaping": _names("automation publish subscribe"),
-    "protocol": _names("xfer"),
+    "shaping": _names("publish subscribe"),
 }

@@ -1,5 +1,5 @@
 """
-`protocol` of a queue: SMTP and to which hosts, a maildir, or delivery by the policy.
+`protocol` of a queue: SMTP and to which hosts, a maildir, delivery by the policy, or another node.
 
 The model writes the parameters of a maildir directly below `protocol`; they may also stand together below `maildir`.
 """
@@ -11,8 +11,9 @@ from kumotwist.config.kinds import Kind
 from kumotwist.config.mx_list import read_protocol as read_smtp
 from kumotwist.config.path_template import PathTemplate, parse_path_template
 from kumotwist.config.placed import Placed, Table, Text
-from kumotwist.config.queues import MaildirDelivery, PolicyDelivery
+from kumotwist.config.queues import MaildirDelivery, PolicyDelivery, XferDelivery
 from kumotwist.config.reading import UNFIT, Reading, values_of
+from kumotwist.config.xfer import parse_target
 
 _MAILDIR_KEYS = ("maildir_path", "dir_mode", "file_mode")
 _MOST_MODE = 0o7777
@@ -23,7 +24,7 @@ def read_protocol(reading: Reading, given: Placed) -> dict[str, Any]:
     table = reading.table(given, "protocol")
     smtp: dict[str, Any] = {}
     flat: dict[str, Any] = {}
-    instead: list[MaildirDelivery | PolicyDelivery | None] = []
+    instead: list[MaildirDelivery | PolicyDelivery | XferDelivery | None] = []
     for key, entry in table.entries.items():
         if key in _MAILDIR_KEYS:
             flat[key] = entry
@@ -31,12 +32,14 @@ def read_protocol(reading: Reading, given: Placed) -> dict[str, Any]:
             instead.append(_maildir(reading, reading.table(entry.value, key)))
         elif key == "custom_lua":
             instead.append(_by_policy(reading, reading.table(entry.value, key)))
+        elif key == "xfer":
+            instead.append(_xfer(reading, reading.table(entry.value, key)))
         else:
             smtp[key] = entry
     if flat:
         instead.append(_maildir(reading, Table(flat, table.place)))
     if len(instead) + ("smtp" in smtp) > 1:
-        reading.faults.note(table.place, "protocol: more than one of smtp, maildir and custom_lua, expected one of them")
+        reading.faults.note(table.place, "protocol: more than one of smtp, maildir, custom_lua and xfer, expected one of them")
     hosts = read_smtp(reading, Table(smtp, table.place))
     return {"mx_list": hosts, "instead_of_smtp": instead[0] if instead else None}
 
@@ -75,6 +78,18 @@ def _by_policy(reading: Reading, table: Table) -> PolicyDelivery | None:
     return made
 
 
+def _xfer(reading: Reading, table: Table) -> XferDelivery | None:
+    target: object = UNFIT
+    for key, entry in table.entries.items():
+        if key == "target":
+            target = reading.scalar(_NODE, entry.value, key)
+        else:
+            reading.unknown(key, entry, "protocol.xfer", ("target",), "protocol")
+    if "target" not in table.entries:
+        reading.faults.note(table.place, f"target is missing, expected {_NODE.expected}")
+    return XferDelivery(target=target) if isinstance(target, str) else None
+
+
 def _template(given: Text) -> PathTemplate:
     return parse_path_template(given.text, given.place.file)
 
@@ -97,3 +112,4 @@ def _mode(given: Text) -> int:
 
 _PATH = Kind("the name of a directory such as /var/mail/{{ domain_part }}/{{ local_part }}", _template)
 _MODE = Kind("a mode such as 0o750", _mode)
+_NODE = Kind("the URL of another node, such as https://mta2.example.com:8000", lambda given: parse_target(given.text))

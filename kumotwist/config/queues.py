@@ -79,9 +79,15 @@ class PolicyDelivery(Struct, frozen=True, kw_only=True):
     max_batch_latency: Duration = 0.0
 
 
+class XferDelivery(Struct, frozen=True, kw_only=True):
+    """`protocol: {xfer: ...}`: mail goes to another node of ours, at this URL; its API takes it."""
+
+    target: str
+
+
 RetryInterval = Annotated[float, Meta(description="duration", ge=1.0, extra={"kind": "duration"})]
 MxList = Annotated[tuple[MxHost, ...], Meta(extra={"key": "protocol"})]
-InsteadOfSmtp = Annotated[MaildirDelivery | PolicyDelivery | None, Meta(extra={"key": "protocol"})]
+InsteadOfSmtp = Annotated[MaildirDelivery | PolicyDelivery | XferDelivery | None, Meta(extra={"key": "protocol"})]
 UnknownTenant = Annotated[bool, Meta(extra={"kind": "unknown_tenant", "key": "unknown_tenant"})]
 
 

@@ -22,7 +22,7 @@ from kumotwist.config.read_dkim import read_dkim
 from kumotwist.config.read_egress import EgressReading
 from kumotwist.config.read_http import check_addresses, read_access_control, read_http_listeners
 from kumotwist.config.read_listeners import read_listener_domains, read_listeners, read_tls
-from kumotwist.config.read_log_hooks import read_log_hooks
+from kumotwist.config.read_log_hooks import check_wanted_records, read_log_hooks
 from kumotwist.config.read_memory import read_memory
 from kumotwist.config.read_policy import read_policy
 from kumotwist.config.read_queues import QueuesReading, read_routing
@@ -112,8 +112,10 @@ def _values(reading: Reading, root: Table) -> dict[str, Any]:
     for key, read in _READERS.items():
         if key in given:
             values[key] = read(reading, given[key])
+    decided = "policy" not in root.entries  # else the policy may be who configures log and classifier
+    if "log_hooks" in given and "logs" in values and decided:
+        check_wanted_records(reading, given["log_hooks"], values["logs"])
     if "suppression" in given:
-        decided = "policy" not in root.entries  # else the policy may be who configures the classifier
         classifier = values.get("bounce_classifier", BounceClassifierSettings()) if decided else None
         values["suppression"] = read_suppression(reading, given["suppression"], classifier)
     if "http_listeners" in given:

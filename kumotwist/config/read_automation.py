@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 from kumotwist.config.egress import PathSettings, Trigger
+from kumotwist.config.faults import Place
 from kumotwist.config.fields import BadValue, Duration, nearest, shown
 from kumotwist.config.kinds import Kind, kind_of
 from kumotwist.config.placed import Items, Placed, Table, Text, described, has_controls
@@ -17,13 +18,13 @@ assert _DURATION is not None
 assert _SWITCH is not None
 
 
-def read_automation(reading: Reading, given: Placed) -> list[AutomationRule]:
-    """The rules in their order; one that is faulty is left out."""
+def read_automation(reading: Reading, given: Placed) -> list[tuple[AutomationRule, Place]]:
+    """The rules in their order, each with its place; one that is faulty is left out."""
     found = []
     for item in reading.items(given, "automation"):
         rule = _rule(reading, reading.table(item, "automation")) if isinstance(item, Table) else None
         if rule is not None:
-            found.append(rule)
+            found.append((rule, item.place))
         elif not isinstance(item, Table):
             reading.note(item, "automation", f"{described(item)}, expected a mapping with {', '.join(_KEYS)}")
     return found

@@ -9,9 +9,10 @@ from msgspec import NODEFAULT
 from kumotwist.config.faults import Place
 from kumotwist.config.fields import nearest, shown
 from kumotwist.config.log_hooks import HOOKS, LogHook, WebhookHook
-from kumotwist.config.placed import Placed, Table, Text, described
+from kumotwist.config.placed import Items, Placed, Table, Text, described
 from kumotwist.config.read_keys import check_secret
 from kumotwist.config.reading import Reading, Settings, fields_of, values_of
+from kumotwist.config.server import LogSettings
 
 # kind → (module, extra): what has to be installed for it.
 _NEEDS: Mapping[str, tuple[str, str]] = {
@@ -27,6 +28,21 @@ def read_log_hooks(reading: Reading, given: Placed) -> tuple[LogHook, ...]:
     taken: dict[str, Place] = {}
     found = [_hook(reading, reading.table(item, "log_hooks"), taken) for item in reading.items(given, "log_hooks")]
     return tuple(hook for hook in found if hook is not None)
+
+
+def check_wanted_records(reading: Reading, given: Placed, logs: LogSettings) -> None:
+    """What a hook asks for by name must be written as JSON: hooks read the log's files."""
+    for item in given.items if isinstance(given, Items) else ():
+        entry = item.entries.get("record_types") if isinstance(item, Table) else None
+        for wanted in entry.value.items if entry is not None and isinstance(entry.value, Items) else ():
+            kind = wanted.text if isinstance(wanted, Text) else ""
+            chosen = logs.per_record.get(kind, logs.per_record.get("Any"))
+            if kind == "Any" or chosen is None:
+                continue
+            if not chosen.enable:
+                reading.note(wanted, "record_types", f"per_record in section logs switches {kind} off, so there is nothing to send")
+            elif chosen.template is not None:
+                reading.note(wanted, "record_types", f"per_record in section logs writes {kind} by a template, expected JSON")
 
 
 def _hook(reading: Reading, table: Table, taken: dict[str, Place]) -> LogHook | None:

@@ -1,6 +1,7 @@
 """Section `memory`: three thresholds that must lie in order."""
 
-from kumotwist.config.fields import shown
+from itertools import pairwise
+
 from kumotwist.config.placed import Placed
 from kumotwist.config.reading import Reading, values_of
 from kumotwist.config.server import MemorySettings
@@ -14,8 +15,8 @@ def read_memory(reading: Reading, given: Placed) -> MemorySettings:
     settings = reading.settings(MemorySettings, table, "memory")
     values = {name: octets for name, octets in values_of(settings).items() if octets is not None}
     named = [name for name in _RISING if name in values]
-    for low, high in zip(named, named[1:], strict=False):
+    for low, high in pairwise(named):
         if values[low] > values[high]:
-            reading.note(table.entries[low].value, low, f"{shown(str(values[low]))} octets are more than {high}, expected no more")
+            reading.note(table.entries[low].value, low, f"{values[low]} octets are more than {high}, expected no more")
             return MemorySettings()
     return MemorySettings(**values)

@@ -5,11 +5,14 @@ Files merge in order, what stands inline comes last: the parameters of a rule or
 by name, `sources` by source, `match` and `automation` one after the other.
 """
 
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from kumotwist.config.bounces import BUILTIN
 from kumotwist.config.egress import PathSettings
+from kumotwist.config.faults import Place
 from kumotwist.config.fields import BadValue, Limit, Rate, shown
 from kumotwist.config.kinds import Kind, kind_of
 from kumotwist.config.placed import Entry, Placed, Table, Text, described
@@ -17,8 +20,18 @@ from kumotwist.config.read_automation import read_automation
 from kumotwist.config.read_keys import CERTIFICATE, KEY, PAIR, check_both, check_fit, check_secret
 from kumotwist.config.read_listeners import read_domain_key
 from kumotwist.config.reading import UNFIT, Reading, Setting, Settings, values_of
-from kumotwist.config.shaping import JOINED, AutomationRule, Matcher, Provider, ProviderMatch, ShapingRule, ShapingSettings
+from kumotwist.config.shaping import (
+    JOINED,
+    AutomationRule,
+    Matcher,
+    Provider,
+    ProviderMatch,
+    ShapingRule,
+    ShapingSettings,
+    Spot,
+)
 
+_SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "egress")
 _RULE_KEYS = ("mx_rollup", "replace_base", "sources", "automation")
 _PROVIDER_KEYS = ("match", "replace_base", "sources", "automation")
 _LIMITS = {"provider_connection_limit": kind_of(Limit), "provider_max_message_rate": kind_of(Rate)}
@@ -31,23 +44,24 @@ _SWITCH, _RATE = kind_of(bool), kind_of(Rate)
 class _Block:
     """A rule or a provider while it is read: what all files say of it."""
 
-    __slots__ = ("automation", "limits", "match", "mx_rollup", "options", "rates", "replace_base", "sources")
+    __slots__ = ("automation", "limits", "match", "mx_rollup", "options", "owns", "rates", "replace_base", "sources")
 
     def __init__(self) -> None:
         self.mx_rollup = True
         self.replace_base = False
         self.options: Settings = {}
         self.sources: dict[str, Settings] = {}
-        self.automation: list[AutomationRule] = []
+        self.automation: list[tuple[AutomationRule, Place]] = []
         self.match: list[ProviderMatch] = []
         self.limits: dict[str, Any] = {}  # of a provider: its fields connection_limit and max_message_rate
         self.rates: dict[str, Any] = {}  # of a provider, by source
+        self.owns: dict[tuple[str, str], Place] = {}  # source and parameter that only providers have → where it stands
 
     def forget(self) -> None:
         """A later block replaces what earlier ones said."""
-        said: tuple[dict[str, Any] | list[Any], ...] = (
+        said: tuple[dict[Any, Any] | list[Any], ...] = (
             *(self.options, self.sources, self.automation),
-            *(self.match, self.limits, self.rates),
+            *(self.match, self.limits, self.rates, self.owns),
         )
         for one in said:
             one.clear()
@@ -61,7 +75,7 @@ class _Block:
             sources=self._sources(),
             mx_rollup=self.mx_rollup,
             replace_base=self.replace_base,
-            automation=tuple(self.automation),
+            automation=tuple(rule for rule, _ in self.automation),
         )
 
     def provider(self, name: str) -> Provider:
@@ -71,23 +85,64 @@ class _Block:
             options=values_of(self.options),
             sources=self._sources(),
             source_selection_rates=self.rates,
-            automation=tuple(self.automation),
+            automation=tuple(rule for rule, _ in self.automation),
             **self.limits,
         )
+
+    def places(self, kind: str, name: str) -> Iterator[tuple[Spot, str]]:
+        """Where each thing that it says stands."""
+        for source, settings in (("", self.options), *self.sources.items()):
+            for parameter, setting in settings.items():
+                yield (kind, name, source, parameter), _shown_place(setting.place)
+        for (source, parameter), place in self.owns.items():
+            yield (kind, name, source, parameter), _shown_place(place)
+        for number, (_, place) in enumerate(self.automation):
+            yield (kind, name, "automation", str(number)), _shown_place(place)
+
+
+def _shown_place(place: Place) -> str:
+    return f"{place.file}:{place.line}"
 
 
 def read_shaping(reading: Reading, given: Placed) -> ShapingSettings:
     section = reading.table(given, "shaping")
     found = _ShapingReading(reading)
-    for table in reading.included(section):
-        if table is not None:
-            found.add(table)
+    for table in _included(reading, section):
+        found.add(table)
     for key, entry in section.entries.items():
         if key == "rules":
             found.add(reading.table(entry.value, key))
+        elif key == "automation":
+            found.switch_automation(section)
         elif key != "files":
-            reading.unknown(key, entry, "shaping", ("files", "rules"), "shaping")
+            reading.unknown(key, entry, "shaping", ("automation", "files", "rules"), "shaping")
     return found.settings()
+
+
+def builtin_files() -> dict[str, str]:
+    """The shaping files that come with us: `builtin:NAME` → file."""
+    return {f"{BUILTIN}providers": os.path.join(_SHIPPED, "providers.toml")}
+
+
+def _included(reading: Reading, section: Table) -> Iterator[Table]:
+    """The tables of `files`, in order; those that cannot be understood are left out."""
+    entry = section.entries.get("files")
+    for name in reading.items(entry.value, "files") if entry is not None else ():
+        file = _file(reading, name)
+        document = reading.document(file, name.place) if file is not None else None
+        if document is not None:
+            yield reading.table(document, os.path.basename(file or ""))
+
+
+def _file(reading: Reading, name: Placed) -> str | None:
+    """Where a file lies that `files` names; None, and a fault, if that is no name."""
+    if not isinstance(name, Text) or not name.text.startswith(BUILTIN):
+        return reading.file_name(name)
+    known = builtin_files()
+    if name.text not in known:
+        reading.note(name, "files", f"{shown(name.text)} does not come with this version, expected {', '.join(known)}")
+        return None
+    return known[name.text]
 
 
 class _ShapingReading:
@@ -97,12 +152,23 @@ class _ShapingReading:
         self._reading = reading
         self._rules: dict[str, _Block] = {}
         self._providers: dict[str, _Block] = {}
+        self.automation = True
+
+    def switch_automation(self, section: Table) -> None:
+        self.automation = self._switch(section, "automation", True)
 
     def settings(self) -> ShapingSettings:
         return ShapingSettings(
             rules={domain: block.rule() for domain, block in self._rules.items()},
             provider={name: block.provider(name) for name, block in self._providers.items()},
+            automation=self.automation,
+            places=dict(self._places()),
         )
+
+    def _places(self) -> Iterator[tuple[Spot, str]]:
+        for kind, blocks in (("rule", self._rules), ("provider", self._providers)):
+            for name, block in blocks.items():
+                yield from block.places(kind, name)
 
     def add(self, table: Table) -> None:
         """One file, or what stands in line."""
@@ -196,10 +262,12 @@ class _ShapingReading:
             block.match += self._matches(given.entries["match"].value)
         for key, kind in _LIMITS.items():
             self._own(given, key, kind, block.limits, key.removeprefix("provider_"))
+            _note_place(block, given, "", key)
         self._refuse(given, ("mx_rollup",), "in a provider, expected it in a domain's rule")
         self._add_options(given, block, where, (*_PROVIDER_KEYS, *_LIMITS, "mx_rollup"))
         for source, _, table in self._reading.tables(given, "sources"):
             self._own(table, _SELECTION_RATE, _RATE, block.rates, source)
+            _note_place(block, table, source, _SELECTION_RATE)
 
     def _own(self, given: Table, key: str, kind: Kind | None, into: dict[str, Any], name: str) -> None:
         """A parameter that only providers have; null takes back what an earlier file said."""
@@ -245,6 +313,12 @@ def _suffix(given: Text) -> str:
 
 
 _SUFFIX = Kind("a name, or the end of one, such as .mx.example.com", _suffix)
+
+
+def _note_place(block: _Block, given: Table, source: str, key: str) -> None:
+    entry = given.entries.get(key)
+    if entry is not None:
+        block.owns[source, key] = entry.place
 
 
 def _lay(over: Settings, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from kumotwist.config.bounces import BounceClassifierSettings
 from kumotwist.config.fields import nearest, shown
-from kumotwist.config.placed import Placed, Table
+from kumotwist.config.placed import Items, Placed, Table
 from kumotwist.config.reading import Reading, values_of
 from kumotwist.config.suppression import ANY_CLASS, SuppressionRule, SuppressionSettings
 
@@ -34,8 +34,9 @@ def _rule(reading: Reading, table: Table, known: Collection[str] | None) -> Supp
     if "record_types" not in settings:
         return None
     rule = SuppressionRule(**values_of(settings))
-    if not rule.record_types:
-        reading.note(table.entries["record_types"].value, "record_types", "nothing, expected at least one type")
+    named = table.entries["record_types"].value
+    if isinstance(named, Items) and not named.items:
+        reading.note(named, "record_types", "nothing, expected at least one type")
     classified = [kind for kind in rule.record_types if kind != _WITHOUT_CLASS]
     if classified and not rule.classes:
         what = f"classes is missing, expected those of {', '.join(classified)} that count, or [{ANY_CLASS}]"

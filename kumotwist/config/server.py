@@ -35,7 +35,7 @@ AnswerTime = Annotated[float, Meta(ge=0.001, extra={"kind": "duration"})]
 
 class SpoolSettings(Struct, frozen=True, kw_only=True):
     """
-    Section `spool`.  flush: nothing is acknowledged before it is on disk.  
+    Section `spool`.  flush: nothing is acknowledged before it is on disk.
 
     buffers: octets that the store may use; None: as many as are good for it.  The server sets it by what memory there is.
     """

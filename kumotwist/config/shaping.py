@@ -95,8 +95,19 @@ class Provider(Struct, frozen=True, kw_only=True):
     automation: tuple[AutomationRule, ...] = ()
 
 
+# Where something stands: `rule` or `provider`, its name, the source (empty: all), the parameter.  A rule of automation has
+# `automation` for a source and its number, counted from 0, for a parameter.
+Spot = tuple[str, str, str, str]
+
+
 class ShapingSettings(Struct, frozen=True, kw_only=True):
-    """Section `shaping`: `default` and domain → rule, and the providers; both in the order in which they were first read."""
+    """
+    Section `shaping`: `default` and domain → rule, and the providers; both in the order in which they were first read.
+
+    automation: rules of automation act.  places: `file:line` of what was read.
+    """
 
     rules: Mapping[str, ShapingRule] = {}
     provider: Mapping[str, Provider] = {}
+    automation: bool = True
+    places: Mapping[Spot, str] = {}

@@ -6,16 +6,18 @@ goes in a chunk); then the one to the end of the message, in LMTP one for each r
 fewer: the dialogue stopped, or broke.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
-from kumotwist.delivery.judge import Excess, Judgement, excess, judge
+from kumotwist.bounces.classifier import unclassified
+from kumotwist.delivery.judge import Excess, Judgement, excess, excess_by_class, judge
 from kumotwist.mail.address import Mailbox
 from kumotwist.mail.disposition import Verdict
 from kumotwist.mail.reply import Reply
 from kumotwist.smtp.client_session import Stage
 
 Decided = list[tuple[Verdict, Mailbox, Reply]]
+Classify = Callable[[str], str]
 
 
 @lru_cache(maxsize=512)
@@ -156,10 +158,13 @@ class LmtpBatch(Batch):
         return self._broken() if verdict is Verdict.DELIVERED else (verdict, answer)
 
 
-def conclude(batch: Batch, retried: Collection[Mailbox] = ()) -> tuple[Decided, list[tuple[Mailbox, Reply]]]:
+def conclude(
+    batch: Batch, retried: Collection[Mailbox] = (), classify: Classify = unclassified
+) -> tuple[Decided, list[tuple[Mailbox, Reply]]]:
     """
     What became of each recipient; and those whom the peer would not take in one transaction with so many others.
 
+    classify: the class of a reply, which settles what a bare 452 or 552 means where it is one of the predefined ones.
     retried: such of the transaction before; from them a bare 452 or 552 is no longer taken for that.
     A recipient's own refusal stands whatever became of the message (in the model a later refusal of the message replaces it).
     Whom the peer put off for a reason of their own waits as told (in the model they ride along with those who were too many).
@@ -183,6 +188,8 @@ def conclude(batch: Batch, retried: Collection[Mailbox] = ()) -> tuple[Decided, 
             continue
         answer = batch.answers[place]
         why = Excess.NO if place == batch._rcpt else excess(answer)
+        if why is Excess.MAYBE:
+            why = excess_by_class(classify(answer.single_line))
         if accepted and (why is Excess.YES or (why is Excess.MAYBE and recipient not in retried)):
             too_many.append((recipient, answer))
         else:

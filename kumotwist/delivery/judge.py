@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from kumotwist.bounces.classifier import PREDEFINED, UNCATEGORIZED
 from kumotwist.mail.disposition import Verdict
 from kumotwist.mail.reply import EnhancedCode, Reply
 from kumotwist.smtp.client_session import Stage
@@ -113,3 +114,10 @@ def excess(answer: Reply) -> Excess:
     if answer.enhanced is None and answer.code in (452, 552):
         return Excess.MAYBE
     return Excess.NO
+
+
+def excess_by_class(label: str) -> Excess:
+    """What may be meant, by the class of the reply: one of the operator's own, or none, decides nothing."""
+    if label == "TooManyRecipients":
+        return Excess.YES
+    return Excess.NO if label in PREDEFINED and label != UNCATEGORIZED else Excess.MAYBE

@@ -19,6 +19,7 @@ from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Reply
 from kumotwist.smtp.watching import UNWATCHED, Dialogues
 
+Classify = Callable[[str], str]
 WentOn = Callable[[Message, Attempt, Sequence[Outcome]], None]
 Dropped = Callable[[Message, Reply, float], None]
 
@@ -57,3 +58,4 @@ class Means(Struct, frozen=True, kw_only=True):
     went_on: WentOn | None = None
     dropped: Dropped | None = None
     dialogues: Dialogues = UNWATCHED
+    classify: Classify | None = None  # the class of bounces that a reply on one line belongs to

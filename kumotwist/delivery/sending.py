@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
+from kumotwist.bounces.classifier import unclassified
 from kumotwist.config.egress import PathSettings
-from kumotwist.delivery.batch import Batch, LmtpBatch, conclude
+from kumotwist.delivery.batch import Batch, Classify, LmtpBatch, conclude
 from kumotwist.delivery.judge import lacks_chunking
 from kumotwist.delivery.objection import needs_utf8, objection
 from kumotwist.delivery.opening import Connection
@@ -33,9 +34,17 @@ class Sending:
     batch: the transaction in progress, or the last one.  last_word: what the connection ended with, if it did.
     """
 
-    __slots__ = ("_connection", "_content", "_settings", "batch", "last_word", "message", "outcomes", "waiting")
+    __slots__ = ("_classify", "_connection", "_content", "_settings", "batch", "last_word", "message", "outcomes", "waiting")
 
-    def __init__(self, connection: Connection, message: Message, content: bytes, settings: PathSettings) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        message: Message,
+        content: bytes,
+        settings: PathSettings,
+        classify: Classify | None = None,
+    ) -> None:
+        """classify: the class of a reply on one line."""
         self.message = message
         self.waiting: list[Mailbox] = list(message.recipients)
         self.outcomes: list[Outcome] = []
@@ -44,6 +53,7 @@ class Sending:
         self._connection = connection
         self._content = content
         self._settings = settings
+        self._classify = classify or unclassified
 
     async def run(self) -> None:
         """Send.  Then each recipient has an outcome, or the message was `not_tried`."""
@@ -213,7 +223,7 @@ class Sending:
             self.cut_short(Verdict.DELIVERED, batch.answers[-1])
             self.last_word = batch.fault
             return {}
-        decided, too_many = conclude(batch, retried)
+        decided, too_many = conclude(batch, retried, self._classify)
         groups: dict[tuple[Verdict, Reply], list[Mailbox]] = {}
         for verdict, recipient, answer in decided:
             groups.setdefault((verdict, answer), []).append(recipient)

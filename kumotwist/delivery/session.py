@@ -17,7 +17,7 @@ from kumotwist.delivery.demands import Demands, DemandUnknown
 from kumotwist.delivery.hosts import Hosts
 from kumotwist.delivery.in_hand import InHand
 from kumotwist.delivery.keys import AskPolicy
-from kumotwist.delivery.means import Dropped, Means, Policies, Secured, WentOn
+from kumotwist.delivery.means import Classify, Dropped, Means, Policies, Secured, WentOn
 from kumotwist.delivery.opening import (
     Connection,
     HostFailed,
@@ -76,21 +76,20 @@ async def deliver(
     went_on: WentOn | None = None,
     dropped: Dropped | None = None,
     dialogues: Dialogues = UNWATCHED,
+    classify: Classify | None = None,
 ) -> None:
     """
     Deliver what the supply has until it has no more, the connection has served its time, or we are told to stop.
 
-    hostname: for EHLO, where neither path nor source names something else.  draw: uniform in [0, 1).
-    session_id: makes a new one for each connection.  broken: what sites offer and cannot do; one for all sessions.
-    policies, secured: MTA-STS and DANE, for paths that want them.  ask_policy: answers for keys that the policy has.
+    hostname: for EHLO, unless path or source names another.  draw: uniform in [0, 1).  session_id: one for each connection.
+    broken: what sites offer and cannot do; one for all sessions.  policies, secured: MTA-STS and DANE, for paths that want them.
     source_unplumbed: told the source whose address is not on this machine; where it answers False, the source goes on to be
     used, and that is a failed host like any other.  proxy_unhealthy: told the source whose proxy does not do its part.
-    source_usable: False for a source that is left alone just now, so that nothing connects from there.
+    source_usable: False for one from which nothing connects just now.  ask_policy: answers for keys that the policy has.
     went_on: told of an attempt after which the message, with the recipients that are left in it, is tried with the next
     host at once, uncounted; without it no message is (`try_next_host_on_transport_error`).
     dropped: gets the message of a session that was stuck, why, and the seconds it is to wait; else it is given back.
-    Cancelled: the connection is closed at once.  Fails only with what broke in us; the message in hand is answered for
-    even then.
+    Cancelled: closes at once.  Fails only with what broke in us; the message in hand is answered for even then.
     """
     if stop.given:
         return
@@ -112,6 +111,7 @@ async def deliver(
         went_on=went_on,
         dropped=dropped,
         dialogues=dialogues,
+        classify=classify,
     )
     await _Session(supply, means).live()
 
@@ -373,7 +373,7 @@ class _Session(Showing):
             return True
         if not connection.wire.check():
             return False
-        hand.sending = sending = Sending(connection, message, content, self._settings)
+        hand.sending = sending = Sending(connection, message, content, self._settings, self._means.classify)
         await sending.run()
         if sending.not_tried:
             hand.sending = None

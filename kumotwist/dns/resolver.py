@@ -5,7 +5,7 @@ What is remembered answers at once, and that is nearly always: a message costs a
 query in a thread, however many ask.  A DNS that does not answer therefore delays the mail that needs it, and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NoReturn, Protocol, TypeVar, cast
 
@@ -34,6 +34,8 @@ from kumotwist.dns.nameservers import Nameservers
 from kumotwist.egress.literal import address_text, literal_destination, split_port
 from kumotwist.egress.path import Destination
 from kumotwist.mail.address import parse_domain
+from kumotwist.metrics.family import Family as Measure
+from kumotwist.metrics.family import counter, gauge, gauges
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -93,6 +95,7 @@ class Resolver:
         self._domains_asked: SharedLookups[Destination] = SharedLookups()
         self._hosts_asked: SharedLookups[tuple[str, ...]] = SharedLookups()
         self._failures_in_a_row = 0
+        self.domains_found = self.domains_failed = 0
         self.succeeded = 0
         self.failed = 0
 
@@ -100,6 +103,17 @@ class Resolver:
     def in_progress(self) -> int:
         """Lookups that run or wait for a thread."""
         return self._queue.in_progress
+
+    def measures(self) -> Iterator[Measure]:
+        """For the metrics."""
+        yield counter("dns_mx_resolve_status_ok", "domains whose hosts were found", self.domains_found)
+        yield counter("dns_mx_resolve_status_fail", "domains whose hosts could not be found", self.domains_failed)
+        yield gauge("dns_mx_resolve_in_progress", "lookups of domains and hosts that run or wait for a thread", self.in_progress)
+        yield counter("dns_lookups_answered_total", "lookups of domains and hosts that were answered", self.succeeded)
+        yield counter("dns_lookups_failed_total", "lookups of domains and hosts that failed", self.failed)
+        sizes = [(("dns_resolver_mx",), len(self._destinations)), (("dns_failures",), len(self._failures))]
+        sizes += [((f"dns_resolver_{family.value.lower()}",), len(cache)) for family, cache in self._addresses.items()]
+        yield gauges("lruttl_cache_size", "answers that are remembered", ("cache_name",), sizes)
 
     def configure(self, settings: DnsSettings) -> None:
         """Ask other servers from now on.  What was learnt stays, failures do not.  Raises ValueError, and changes nothing."""
@@ -161,6 +175,7 @@ class Resolver:
         def learn(found: MailExchangers) -> Destination:
             learnt = destination(key, name, port, found, self._seconds())
             self._destinations.keep(key, learnt, learnt.expires)
+            self.domains_found += 1
             return learnt
 
         return self._ask(key, partial(self._questions.mail_exchangers, name), learn)
@@ -258,6 +273,7 @@ class Resolver:
             self._dns_answers()
         else:
             self._dns_fails(fault)
+        self.domains_failed += " " not in key  # else it is about a host
         kept = NO_SUCH_DOMAIN_KEPT if isinstance(fault, NoSuchDomain) else FAILURE_KEPT
         self._failures.keep(key, fault.again(), self._seconds() + kept)
         raise fault

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from kumotwist.config.egress import EgressSource, PathSettings
-from kumotwist.config.queues import MaildirDelivery, MxHost, PolicyDelivery
+from kumotwist.config.queues import MaildirDelivery, MxHost, PolicyDelivery, XferDelivery
 
 
 class Destination(Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class Destination(Struct, frozen=True, kw_only=True):
     null_mx: bool = False
     is_mx: bool = False
     expires: float = 0.0
-    instead_of_smtp: MaildirDelivery | PolicyDelivery | None = None
+    instead_of_smtp: MaildirDelivery | PolicyDelivery | XferDelivery | None = None
 
     @property
     def protocol(self) -> str:
@@ -33,7 +33,14 @@ class Destination(Struct, frozen=True, kw_only=True):
             return "smtp_client"
         if isinstance(instead, PolicyDelivery):
             return f"lua:{instead.constructor}"
+        if isinstance(instead, XferDelivery):
+            return "xfer"
         return f"maildir:{instead.maildir_path.text}"
+
+    @property
+    def service(self) -> str:
+        """The protocol as metrics name it: `smtp_client`, `maildir`, `lua` …"""
+        return self.protocol.partition(":")[0]
 
 
 class EgressPath(Struct, frozen=True, kw_only=True):

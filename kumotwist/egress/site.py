@@ -7,7 +7,7 @@ depends on the order of the hosts but not on their preferences, and it cannot be
 
 from collections.abc import Sequence
 
-from kumotwist.config.queues import MaildirDelivery, MxHost, PolicyDelivery
+from kumotwist.config.queues import MaildirDelivery, MxHost, PolicyDelivery, XferDelivery
 from kumotwist.egress.path import Destination
 
 _MOST_LABEL = 63  # RFC 1035 section 2.3.4, in octets; the same for a whole name, without its final dot:
@@ -63,6 +63,6 @@ def destination_of_mx_list(domain: str, mx_list: tuple[MxHost, ...]) -> Destinat
     )
 
 
-def destination_without_hosts(domain: str, instead: MaildirDelivery | PolicyDelivery) -> Destination:
+def destination_without_hosts(domain: str, instead: MaildirDelivery | PolicyDelivery | XferDelivery) -> Destination:
     """Where the mail of a domain goes that no host is connected to for: the site is the domain."""
     return Destination(domain=domain, site=domain, groups=(), expires=NEVER, instead_of_smtp=instead)

@@ -22,7 +22,7 @@ _AWAITED = {
     "kumo.suppression": frozenset(),
     "kumo.dns": _names("configure_resolver define_resolver lookup_addr lookup_ptr lookup_txt ptr_host rbl_lookup reverse_ip"),
     "message": _names("""
-        parse_rfc3464 parse_rfc5965 save shrink
+        save shrink
         shrink_data set_force_sync
     """),
 }

@@ -15,9 +15,11 @@ from twisted.internet.defer import Deferred
 from kumotwist.config.compose import path_settings, queue_settings
 from kumotwist.config.egress import UNSPECIFIED, EgressPool, EgressSource, PathSettings, PoolEntry
 from kumotwist.config.fields import Rate
-from kumotwist.config.queues import MaildirDelivery, QueueSettings
+from kumotwist.config.origins import Origin, path_origins
+from kumotwist.config.queues import MaildirDelivery, QueueSettings, XferDelivery
 from kumotwist.config.server import Config
 from kumotwist.egress.path import Destination
+from kumotwist.egress.transfer import XFER, xfer_settings
 from kumotwist.hooks.policy import HookFailed, Policy
 from kumotwist.mail.queue_name import QueueName
 
@@ -49,12 +51,24 @@ class Directions:
     epoch: counts configurations; whoever keeps an answer knows by it when to ask again.
     """
 
-    def __init__(self, config: Config, policy: Policy, rollup: Callable[[], Mapping[str, str]], epoch: int = 0) -> None:
-        """rollup: the sites that rule domains are known to have now."""
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        rollup: Callable[[], Mapping[str, str]],
+        epoch: int = 0,
+        over_path: "Callable[[PathSettings, str, str, str], PathSettings] | None" = None,
+    ) -> None:
+        """
+        rollup: the sites that rule domains are known to have now.
+
+        over_path: what automation has made of settings of a path, given them, source, site and domain.
+        """
         self._config = config
         self._policy = policy
         self._rollup = rollup
         self.epoch = epoch
+        self._over_path = over_path
         self._kept: dict[tuple[str, str], tuple[Any, float]] = {}  # (event, name) → a policy's answer, and until when it holds
 
     @property
@@ -63,6 +77,8 @@ class Directions:
 
     def queue(self, name: QueueName) -> "QueueSettings | Deferred[QueueSettings]":
         """What holds for a scheduled queue."""
+        if name.domain.endswith(XFER):
+            return xfer_settings(name.domain)
         return self._answer(
             "get_queue_config",
             QueueSettings,
@@ -72,6 +88,8 @@ class Directions:
 
     def configured_queue(self, name: QueueName) -> QueueSettings:
         """The same as far as data say it, for a queue whose policy does not answer."""
+        if name.domain.endswith(XFER):
+            return xfer_settings(name.domain)
         return queue_settings(self._config.queues, name.domain, name.tenant, name.campaign)
 
     def overall_rates(self, name: QueueName) -> list[tuple[str, Rate, str]]:
@@ -136,19 +154,36 @@ class Directions:
 
     def path(self, domain: str, source: str, destination: Destination) -> "PathSettings | Deferred[PathSettings]":
         """What holds on the way from a source to a site, as `domain` would have it."""
-        if isinstance(destination.instead_of_smtp, MaildirDelivery):
+        if isinstance(destination.instead_of_smtp, MaildirDelivery | XferDelivery):
             return PathSettings()  # nobody's rates and limits are touched there
-        return self._answer(
+        found = self._answer(
             "get_egress_path_config",
             PathSettings,
             lambda: self._configured_path(domain, source, destination),
             (domain, source, destination.site),
         )
+        over = self._over_path
+        return found if over is None else then(found, lambda settings: over(settings, source, destination.site, domain))
+
+    def path_origins(self, domain: str, source: str, destination: Destination) -> dict[str, Origin]:
+        """What rules of shaping say of a path, and where each of them stands; the policy is not asked."""
+        return path_origins(
+            self._config.shaping,
+            self._rollup(),
+            domain=domain,
+            source=source,
+            site=destination.site,
+            mx_hosts=_mx_hosts(destination),
+        )
 
     def _configured_path(self, domain: str, source: str, destination: Destination) -> PathSettings:
-        hosts = tuple(host.name for group in destination.groups for host in group) if destination.is_mx else ()
         return path_settings(
-            self._config.shaping, self._rollup(), domain=domain, source=source, site=destination.site, mx_hosts=hosts
+            self._config.shaping,
+            self._rollup(),
+            domain=domain,
+            source=source,
+            site=destination.site,
+            mx_hosts=_mx_hosts(destination),
         )
 
     def _answer(
@@ -168,3 +203,8 @@ class Directions:
         if event not in self._policy:
             return judged(None)
         return then(self._policy.in_time(event, self._policy.first(event, *arguments)), judged)
+
+
+def _mx_hosts(destination: Destination) -> tuple[str, ...]:
+    """The names of the hosts, where they are from MX records."""
+    return tuple(host.name for group in destination.groups for host in group) if destination.is_mx else ()

@@ -101,6 +101,9 @@ _DeliveryStatus: TypeAlias = (
     | Callable[[str, str, _Text, _Text, _Text], _Status]
 )
 
+_Wanted: TypeAlias = Answer[bool | None]
+_LogRecord: TypeAlias = Callable[[], _Wanted] | Callable[[PolicyMessage], _Wanted] | Callable[[PolicyMessage, str], _Wanted]
+
 NothingH = TypeVar("NothingH", bound=_Nothing)
 ConnectionH = TypeVar("ConnectionH", bound=_Connection)
 AddressH = TypeVar("AddressH", bound=_Address)
@@ -123,6 +126,7 @@ PathConfigH = TypeVar("PathConfigH", bound=_PathConfig)
 RequeueH = TypeVar("RequeueH", bound=_Requeue)
 RebindH = TypeVar("RebindH", bound=_Rebind)
 DeliveryStatusH = TypeVar("DeliveryStatusH", bound=_DeliveryStatus)
+LogRecordH = TypeVar("LogRecordH", bound=_LogRecord)
 
 _OfNothing: TypeAlias = Literal["pre_init", "init"]
 _OfConnection: TypeAlias = Literal["smtp_server_connection_accepted"]
@@ -219,6 +223,10 @@ def on(event: Literal["rebind_message"], handler: RebindH) -> RebindH: ...
 def on(event: Literal["smtp_client_rewrite_delivery_status"]) -> Callable[[DeliveryStatusH], DeliveryStatusH]: ...
 @overload
 def on(event: Literal["smtp_client_rewrite_delivery_status"], handler: DeliveryStatusH) -> DeliveryStatusH: ...
+@overload
+def on(event: Literal["should_enqueue_log_record"]) -> Callable[[LogRecordH], LogRecordH]: ...
+@overload
+def on(event: Literal["should_enqueue_log_record"], handler: LogRecordH) -> LogRecordH: ...
 def on(event: str, handler: Any = MISSING) -> Any:
     """
     Have a function called for an event: `@kumo.on("init")` before it, or `kumo.on("init", function)`.

@@ -30,6 +30,9 @@ from kumotwist.mail.headers import Wanted, all_values, first_value, raw_values, 
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Refusal, reply
 from kumotwist.mail.schedule import BadSchedule, Schedule, parse_schedule
+from kumotwist.reports.feedback import FeedbackReport, read_feedback
+from kumotwist.reports.parts import part_of
+from kumotwist.reports.status_report import StatusReport, read_status
 
 _EVERY_FIELD = Wanted(("*",))
 
@@ -257,6 +260,14 @@ class PolicyMessage:
     def parse_mime(self) -> EmailMessage:
         """A copy as Python's EmailMessage; `set_data(bytes(it))` writes it back, all of it encoded anew."""
         return parse_whole(self._content())
+
+    def parse_rfc3464(self) -> StatusReport | None:
+        """The report of deliveries that it is; None where it is none.  Raises ValueError where it is one, and malformed."""
+        return read_status(part_of(self._content()))
+
+    def parse_rfc5965(self) -> FeedbackReport | None:
+        """The complaint that it is; None where it is none.  Raises ValueError where it lacks what RFC 5965 demands."""
+        return read_feedback(part_of(self._content()), self._message.recipients)
 
     def append_text_plain(self, text: str) -> bool:
         """More text at the end of the first plain part, on a line of its own; False where there is no such part."""

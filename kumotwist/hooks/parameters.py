@@ -184,8 +184,14 @@ class PolicyDeliveryParameters(TypedDict, total=False):
     max_batch_latency: Span | None
 
 
+class XferParameters(TypedDict, total=False):
+    """`protocol={"xfer": …}`; `config.queues.XferDelivery`."""
+
+    target: str
+
+
 class ProtocolParameters(TypedDict, total=False):
-    """`protocol`: one of smtp, custom_lua, and maildir, whose parameters may stand here directly, too."""
+    """`protocol`: one of smtp, custom_lua, xfer, and maildir, whose parameters may stand here directly, too."""
 
     smtp: SmtpParameters
     maildir: MaildirParameters
@@ -193,6 +199,7 @@ class ProtocolParameters(TypedDict, total=False):
     dir_mode: int | None
     file_mode: int | None
     custom_lua: PolicyDeliveryParameters
+    xfer: XferParameters
 
 
 class ShrinkRuleParameters(TypedDict, total=False):
@@ -344,3 +351,4 @@ class LogParameters(TypedDict, total=False):
     per_record: Mapping[str, RecordParameters] | None
     min_free_space: Size | None
     min_free_inodes: Size | None
+    back_pressure: int | None

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kumotwist.hooks.context import SERVICES, Services
+from kumotwist.hooks.times import Times
 from kumotwist.mail.reply import Refusal
 
 SLOW = 0.1  # seconds of the reactor's time that a handler may take before the log names it
@@ -53,6 +54,7 @@ class Policy:
         self._handlers = handlers
         self._clock = clock
         self._seconds = clock.seconds
+        self.times = Times()
         self.services = services
 
     def seconds(self) -> float:
@@ -131,6 +133,9 @@ class Policy:
         raise HookFailed(event)
 
     def _ask(self, event: str, handler: Handler, arguments: tuple[Any, ...]) -> Any:
+        times = self.times.of(event)
+        times.started += 1
+        late = False
         began = self._seconds()
         token = SERVICES.set(self.services)
         try:
@@ -139,6 +144,11 @@ class Policy:
                 return None
             if isinstance(answer, Coroutine):
                 answer = Deferred.fromCoroutine(Watched(answer, self._seconds, lambda took: self._warn(event, handler, took)))
+            if isinstance(answer, Deferred):
+                if answer.called and not answer.paused and not isinstance(answer.result, Failure | Deferred):
+                    answer = answer.result  # there already, as with a coroutine that found all it wanted in a cache
+                else:
+                    late = True
         except Refusal:
             raise
         except (Exception, SystemExit):  # noqa: BLE001  whatever a policy does wrong, the server goes on
@@ -146,12 +156,14 @@ class Policy:
         finally:
             SERVICES.reset(token)
             took = self._seconds() - began
+            times.busy += took
+            if not late:
+                times.latency.observe(took)
             if took > SLOW:
                 self._warn(event, handler, took)
-        if not isinstance(answer, Deferred):
+        if not late:
             return answer
-        if answer.called and not answer.paused and not isinstance(answer.result, Failure | Deferred):
-            return answer.result  # there already, as with a coroutine that found all it wanted in a cache
+        answer.addBoth(lambda result: times.waited(result, began, self._seconds()))
         return answer.addErrback(self._failed_later, event, handler)
 
     def _warn(self, event: str, handler: Handler, took: float) -> None:

@@ -153,7 +153,7 @@ class Generator:
             why = str(fault).replace("\n", " ")[:400]
             await self._end(message, RecordType.BOUNCE, reply(f"500 {why}"), progress)
             return
-        await self._injection.generate(generation, asked.recipients, forming, progress, must=asked.deferred_spool)
+        await self._injection.generate(generation, asked.recipients, forming, progress)
         for recipient, why in progress.failures:
             self.log.warn("request {id}: {recipient} gets nothing: {why}", id=message.id, recipient=recipient, why=why)
         told = f"200 OK success_count={progress.success} fail_count={progress.done - progress.success}"

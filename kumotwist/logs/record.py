@@ -38,6 +38,8 @@ class RecordType(Enum):
     DELAYED = "Delayed"
     OOB = "OOB"
     FEEDBACK = "Feedback"
+    XFER_OUT = "XferOut"
+    XFER_IN = "XferIn"
 
 
 def switched_off(per_record: Mapping[str, RecordSettings]) -> frozenset[RecordType]:
@@ -46,7 +48,7 @@ def switched_off(per_record: Mapping[str, RecordSettings]) -> frozenset[RecordTy
     return frozenset(kind for kind in RecordType if (one := per_record.get(kind.value, other)) is not None and not one.enable)
 
 
-FINAL = frozenset({RecordType.DELIVERY, RecordType.BOUNCE, RecordType.EXPIRATION, RecordType.ADMIN_BOUNCE})
+FINAL = frozenset({RecordType.DELIVERY, RecordType.BOUNCE, RecordType.EXPIRATION, RecordType.ADMIN_BOUNCE, RecordType.XFER_OUT})
 
 # What these tell of belongs to a class of bounces; the others carry `Uncategorized`.
 _CLASSIFIED = frozenset({

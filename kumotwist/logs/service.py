@@ -7,7 +7,7 @@ there until the thread has said how far the files are on disk.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from kumotwist.config.server import LogSettings
 from kumotwist.logs.files import Committed, LogFiles, Reread
 from kumotwist.logs.segment import Disk
+from kumotwist.metrics.family import Family, counters, gauge
 from kumotwist.spool.threads import REAL, Threads
 
 GATHER = 0.1  # seconds that a batch is gathered
@@ -61,6 +62,8 @@ class MailLog:
         self._wake = threads.event()  # the thread sleeps until there is something
         self._hurry = threads.event()  # … and then waits a moment for more, unless there is much already
         self._asleep = False
+        self._full = 0  # records that found no room, and are taken from the journal
+        self._name = (f"dir-{settings.log_dir}",)
         self._missed = 0  # the highest sequence number that found no room
         self._last = 0
         self._stopping = False
@@ -77,6 +80,13 @@ class MailLog:
         """How many sequence numbers were committed whose records are not yet on disk in their files."""
         return self._files.lag(max(self._last, self._files.seen))
 
+    def measures(self) -> Iterator[Family]:
+        """For the metrics."""
+        what = "records that found the log's buffer full, and are written later"
+        yield counters("log_submit_full", what, ("logger",), [(self._name, self._full)])
+        yield gauge("log_lag", "records that are in the journal and not yet in the log's files", self.lag)
+        yield gauge("log_healthy", "1 if every log directory can be written", int(self.healthy))
+
     def start(self, leftovers: Iterable[tuple[int, bytes]]) -> None:
         """Start the thread.  leftovers: (sequence number, line), what the journal has, in order; iterated on the thread."""
         assert self._thread is None, "started twice"
@@ -92,6 +102,7 @@ class MailLog:
             waiting.append((sequence, record_type, line))
         else:
             self._missed = sequence
+            self._full += 1
         self._last = sequence
         if self._asleep:
             self._asleep = False

@@ -18,6 +18,7 @@ class Verdict(Enum):
     DELIVERED = "delivered"
     POSTPONED = "postponed"  # not now: try again later
     BOUNCED = "bounced"  # never: do not try again
+    TRANSFERRED = "transferred"  # another node of ours has it now
 
 
 class Outcome(Struct, frozen=True):

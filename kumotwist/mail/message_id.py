@@ -34,3 +34,8 @@ def created(message_id: str) -> float:
     """When the message of this id was received, in epoch seconds."""
     ticks = int(message_id[13:16] + message_id[8:12] + message_id[:8], 16)
     return (ticks - _GREGORIAN_OFFSET) / _TICKS_PER_SECOND
+
+
+def another_of(message_id: str, randbits: Callable[[int], int]) -> str:
+    """An id of the same moment, for a message that another node has received then."""
+    return f"{message_id[:16]}{0x8000 | randbits(14):04x}{randbits(48) | 1 << 40:012x}"

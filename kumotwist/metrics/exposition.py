@@ -5,7 +5,8 @@ prometheus-client's own writer takes 10 µs a sample; with ten thousand queues a
 This one takes a tenth of that, and can be gone through in portions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from kumotwist.metrics.family import Family, Histogram, Kind, Labels
@@ -24,17 +25,27 @@ def as_text(families: Iterable[Family], prefix: str = "") -> Iterator[str]:
     """
     for family in families:
         name = prefix + family.name
-        pieces = [f"# HELP {name} {_one_line(family.help)}\n# TYPE {name} {family.kind.value}\n"]
-        write = _histogram_lines if family.kind is Kind.HISTOGRAM else _line
-        count = 0
-        for values, sample in family.samples:
-            pieces.append(write(name, family.labels, values, sample))
-            count += 1
-            if count % PORTION == 0:
-                yield "".join(pieces)
-                pieces = []
-        if count:
-            yield "".join(pieces)
+        head = f"# HELP {name} {_one_line(family.help)}\n# TYPE {name} {family.kind.value}\n"
+        samples = iter(family.samples)
+        while portion := list(islice(samples, PORTION)):
+            yield head + _lines(name, family, portion)
+            head = ""
+
+
+def _lines(name: str, family: Family, portion: Sequence[tuple[Labels, Any]]) -> str:
+    """A portion of a family.  Where nothing has to be escaped, which is usual, at a fifth of the price."""
+    labels = family.labels
+    if family.kind is Kind.HISTOGRAM:
+        return "".join([_histogram_lines(name, labels, values, sample) for values, sample in portion])
+    together = "".join(["".join(values) for values, _ in portion])
+    if not labels or _escaped(together) is not together:
+        return "".join([_line(name, labels, values, sample) for values, sample in portion])
+    if len(labels) == 1:
+        opening = f'{name}{{{labels[0]}="'
+        return "".join([f'{opening}{values[0]}"}} {sample}\n' for values, sample in portion])
+    pattern = ",".join([label + '="%s"' for label in labels])
+    line = f"{name}{{{pattern}}} %s\n"
+    return "".join([line % (*values, sample) for values, sample in portion])
 
 
 def as_json(families: Iterable[Family], prefix: str = "") -> dict[str, Any]:

@@ -12,6 +12,9 @@ from enum import Enum
 from msgspec import Struct
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # the model's buckets
+QUICK = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, *SECONDS)  # for what takes no time, usually
+
+PAUSE_AFTER = 1000  # queues that are looked at in one turn of the reactor
 
 
 class Kind(Enum):

@@ -169,6 +169,8 @@ class Publisher:
                 self._troubled(str(fault))
             except NotTaken as fault:
                 self._troubled(str(fault))
+            if self._source is not None:  # a target that is down is what the lag is for
+                self.progress.unread = await self._blocking(self._source.unread)
             await deferLater(self._clock, wait * (0.75 + self._draw() / 2))
             wait = min(2 * wait, self.hook.max_retry_interval)
 

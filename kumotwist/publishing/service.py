@@ -1,6 +1,6 @@
 """All log hooks: started, changed and stopped as the configuration says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +16,7 @@ from kumotwist.config.server import Config
 from kumotwist.delivery.keys import AskPolicy
 from kumotwist.hooks.policy import Policy
 from kumotwist.mail.message import Message
+from kumotwist.metrics.family import Family, counters, gauges
 from kumotwist.publishing.file import RecordFile
 from kumotwist.publishing.publisher import InThread, Progress, Publisher
 from kumotwist.publishing.queue import Enqueue
@@ -65,6 +66,20 @@ class Publishing:
     def progress(self) -> Mapping[str, Progress]:
         """By the hooks' names."""
         return {name: publisher.progress for name, publisher in self._publishers.items()}
+
+    def measures(self) -> Iterator[Family]:
+        """For the metrics; counts are since a hook was started, or changed."""
+        progress = list(self.progress.items())
+
+        def of(value: Callable[[Progress], float]) -> list[tuple[tuple[str, ...], float]]:
+            return [((name,), value(one)) for name, one in progress]
+
+        labels = ("hook",)
+        yield gauges("log_hook_lag_octets", "octets of the log that a hook has not read", labels, of(lambda one: one.unread))
+        yield counters("log_hook_sent_total", "records that a hook's target took", labels, of(lambda one: one.sent))
+        yield counters("log_hook_dropped_total", "records that a target will never take", labels, of(lambda one: one.dropped))
+        yield counters("log_hook_failures_total", "attempts that a target did not take", labels, of(lambda one: one.failures))
+        yield gauges("log_hook_failing", "1 while a target takes nothing", labels, of(lambda one: float(bool(one.fault))))
 
     def configure(self, config: Config) -> None:
         """Run the hooks of this configuration; one that it leaves as it was goes on undisturbed."""

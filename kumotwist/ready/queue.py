@@ -168,6 +168,7 @@ class ReadyQueue:
     def admit(self, message: Message) -> bool:
         """Take a message that is due; False if there is no room for it (its home is told when there is room)."""
         if self.full or self._room_wanted:
+            self.sessions.turned_away += 1
             return False
         self.lanes.append(message)
         if self._selections is not None:
@@ -320,7 +321,7 @@ class ReadyQueue:
 
     def settle(self, message: Message, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
         self.let_go(message)
-        self.sessions.count(attempt, outcomes)
+        self.sessions.count(attempt, outcomes, message.through, self._clock.seconds())
         self._home.settled(message, attempt, outcomes)
 
     def give_back(self, message: Message, reason: Reason, delay: float = 0.0) -> None:
@@ -378,10 +379,12 @@ class ReadyQueue:
         )
         attempt = Attempt(site=self.name, egress_source=self.path.source.name)
         for message in self._take_all():
+            self.sessions.of_pool(message.through).note(verdict, len(message.recipients) or 1)
             self._home.disposed(message, attempt, verdict, reply)
 
     def connected(self) -> None:
         self._failures = 0
+        self.sessions.connected += 1
 
     def connection_failed(self) -> None:
         before, self._failures = self._failures, self._failures + 1

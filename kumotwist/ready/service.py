@@ -17,6 +17,8 @@ from kumotwist.egress.turns import Turns
 from kumotwist.hooks.directions import Directions, then
 from kumotwist.hooks.policy import HookFailed
 from kumotwist.mail.message import Message
+from kumotwist.metrics.family import Family
+from kumotwist.ready.counts import ReadyCounts
 from kumotwist.ready.inspection import ReadyView, view_ready
 from kumotwist.ready.orders import ReadySuspension, SuspendedReady
 from kumotwist.ready.queue import Home, ReadyQueue
@@ -59,6 +61,7 @@ class ReadyQueues:
         self._throttles = throttles
         self._leases = leases
         self._turns = Turns()
+        self.counts = ReadyCounts()
         self._queues: dict[str, ReadyQueue] = {}
         self._feeding: dict[str, str] = {}  # ready queue → the domain whose settings hold
         self._heard: set[tuple[str, str]] = set()  # ready queues and domains that were compared with those
@@ -100,6 +103,7 @@ class ReadyQueues:
             queue = self._queues[name] = ReadyQueue(
                 path, self._clock, self.home, self._load, self._open_session, self._throttles, self._leases, self._turns
             )
+            self.counts.introduce(queue)
             if self.most_connections is not None:
                 queue.most_connections = self.most_connections
             self._feeding[name] = domain
@@ -114,6 +118,15 @@ class ReadyQueues:
 
     def __iter__(self) -> Iterator[ReadyQueue]:
         return iter(self._queues.values())
+
+    def find(self, name: str) -> ReadyQueue | None:
+        """The ready queue of that name, if there is one now."""
+        return self._queues.get(name)
+
+    def ask_again(self, name: str) -> None:
+        """What holds on that path has changed."""
+        self._heard = {(path, domain) for path, domain in self._heard if path != name}
+        self._ask_anew(name)
 
     def direct(self, directions: Directions) -> None:
         """Another configuration holds: every path asks what holds now; until it is answered, what held before does."""
@@ -220,6 +233,10 @@ class ReadyQueues:
         queue = self._queues.get(name)
         return view_ready(queue, self._clock.seconds()) if queue is not None else None
 
+    def decided_by(self, name: str) -> str | None:
+        """The domain whose answer counts for a ready queue; None: there is none of that name."""
+        return self._feeding.get(name)
+
     def states(self) -> dict[str, Mapping[str, State]]:
         """What keeps ready queues from opening connections, by name; those that nothing keeps are left out."""
         return {name: now for name, queue in self._queues.items() if (now := queue.states.now)}
@@ -234,5 +251,11 @@ class ReadyQueues:
                 del self._queues[name], self._feeding[name]
                 self._refresh.forget(name)
                 self._heard = {(path, domain) for path, domain in self._heard if path != name}
+                self.counts.retire(queue)
                 queue.stop()
+        self.counts.prune(self._queues.values())
         self._sweeping = self._clock.callLater(SWEEP, self._sweep)
+
+    def measures(self) -> Iterator[Family | None]:
+        """For the metrics."""
+        return self.counts.measures(list(self._queues.values()))

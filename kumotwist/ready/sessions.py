@@ -1,12 +1,16 @@
 """The delivery sessions of one ready queue, as far as an operator can see: what each is doing, and what it has done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from kumotwist.delivery.shown import Shown
+from kumotwist.delivery.watchdog import Phase
 from kumotwist.mail.disposition import Attempt, Outcome, Verdict
+from kumotwist.metrics.family import Histogram
+
+_DELIVERING = Phase.DELIVERING_MESSAGE.value
 
 
 class Counts(Struct):
@@ -18,13 +22,29 @@ class Counts(Struct):
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            number = len(outcome.recipients)
-            if outcome.verdict is Verdict.DELIVERED:
-                self.delivered += number
-            elif outcome.verdict is Verdict.POSTPONED:
-                self.transfailed += number
-            else:
-                self.failed += number
+            self.note(outcome.verdict, len(outcome.recipients))
+
+    def note(self, verdict: Verdict, number: int) -> None:
+        """So many recipients had that."""
+        if verdict in (Verdict.DELIVERED, Verdict.TRANSFERRED):
+            self.delivered += number
+        elif verdict is Verdict.POSTPONED:
+            self.transfailed += number
+        else:
+            self.failed += number
+
+    def add(self, other: "Counts") -> None:
+        self.delivered += other.delivered
+        self.transfailed += other.transfailed
+        self.failed += other.failed
+
+
+def total_of(counts: Iterable[Counts]) -> Counts:
+    """All of them together."""
+    total = Counts()
+    for one in counts:
+        total.add(one)
+    return total
 
 
 class SessionView(Struct, frozen=True, kw_only=True):
@@ -54,15 +74,26 @@ class _Session(Struct):
 
 
 class Sessions:
-    """Those that run."""
+    """
+    Those that run.
 
-    __slots__ = ("_at", "_coming", "_running", "total")
+    by_pool: outcomes, by the egress pool that the messages went through.  connected: sessions that were established, ever.
+    turned_away: messages that found their queue full.  latency: of sending; may be one that several queues share.
+    service, label: what metrics call the protocol, and the queue.
+    """
+
+    __slots__ = ("_at", "_coming", "_running", "by_pool", "connected", "label", "latency", "service", "turned_away")
 
     def __init__(self) -> None:
         self._running: dict[Deferred[None], _Session] = {}
         self._at: dict[str, _Session] = {}  # by connection
         self._coming: Shown | None = None
-        self.total = Counts()
+        self.by_pool: dict[str, Counts] = {}
+        self.connected = 0
+        self.turned_away = 0
+        self.latency = Histogram()
+        self.service = ""
+        self.label = ("",)
 
     def show(self, session: Shown) -> None:
         """A session that is being opened shows itself, before `add`."""
@@ -79,9 +110,27 @@ class Sessions:
             self._at.pop(gone.connection, None)
         return gone is not None and gone.aborted
 
-    def count(self, attempt: Attempt, outcomes: Sequence[Outcome]) -> None:
-        """An attempt of one of them has ended."""
-        self.total.count(outcomes)
+    @property
+    def total(self) -> Counts:
+        """Outcomes, whatever the pool."""
+        return total_of(self.by_pool.values())
+
+    @property
+    def latest_pool(self) -> str:
+        """The pool that was new here last; empty: none is known."""
+        return next(reversed(self.by_pool), "")
+
+    def of_pool(self, pool: str | None) -> Counts:
+        """What went through a pool; None: through none that is known."""
+        name = pool or ""
+        counts = self.by_pool.get(name)
+        if counts is None:
+            counts = self.by_pool[name] = Counts()
+        return counts
+
+    def count(self, attempt: Attempt, outcomes: Sequence[Outcome], pool: str | None, now: float) -> None:
+        """An attempt of one of them has ended, with a message that went through that pool."""
+        self.of_pool(pool).count(outcomes)
         connection = attempt.session_id
         if connection is None:
             return
@@ -89,6 +138,8 @@ class Sessions:
         if session is not None:
             session.counts.count(outcomes)
             session.here.count(outcomes)
+            if session.shown is not None and session.shown.phase_name == _DELIVERING:
+                self.latency.observe(now - session.shown.phase_began)
 
     def _find(self, connection: str) -> _Session | None:
         """Whose connection it is; it is another one than that before."""

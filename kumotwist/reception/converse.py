@@ -71,6 +71,7 @@ class Conversation:
         """settings: the listener's, as configured."""
         self._reception = reception
         self._listener = settings
+        self._counts = reception.counts.of(settings.listen)
         self._wire = wire
         self._over = False
         self._messages_seen = 0
@@ -206,6 +207,7 @@ class Conversation:
         if answer.code == 421:
             self._over = True
         if is_told(answer):
+            self._counts.rejections += 1
             said = Reply(answer.code, answer.enhanced, answer.text, command)
             tell_refusal(self._reception.desk, said, self._client, self._transaction)
         return answer.encode()
@@ -236,6 +238,7 @@ class Conversation:
         closed_for = self._reception.desk.closed_for()
         if closed_for is not None:
             self._over = True
+            self._counts.denied += 1
             self._wire.write(await self._refused(reply(f"421 4.3.2 {self._hostname} {closed_for}")))
             return
         if self._settings.require_proxy_protocol:
@@ -369,7 +372,6 @@ class Conversation:
         return self._banner
 
     def _mail(self, mail: Mail) -> "bytes | Coroutine[Any, Any, bytes]":
-        # The model looks only when a client connects, but a client may stay for days.
         self._reception.check_open(self._hostname)
         if self._messages_seen >= self._settings.max_messages_per_connection:
             raise refuse(f"421 4.7.0 {self._hostname} too many messages on this connection")
@@ -380,7 +382,7 @@ class Conversation:
         return self._mail_granted(mail)
 
     def _mail_granted(self, mail: Mail) -> bytes:
-        self._transaction = Transaction(mail.sender, self._client, self._standing, self._relay)
+        self._transaction = Transaction(mail.sender, self._client, self._standing, self._relay, self._reception.clock.seconds())
         self._transaction.most_copies = self._reception.arrivals.most_copies(mail.size)
         return f"250 OK <{mail.sender.email}>\r\n".encode()
 
@@ -440,19 +442,27 @@ class Conversation:
         transaction = self._transaction
         assert transaction is not None  # the session lets a message come only after MAIL and RCPT
         self._messages_seen += 1
+        arrivals = self._reception.arrivals
+        taken = transaction.take_room(body, arrivals)
+        try:
+            return await self._made_ours(transaction, body)
+        finally:
+            arrivals.give_back_whole(taken)
+
+    async def _made_ours(self, transaction: Transaction, body: bytes) -> bytes:
         reception = self._reception
         started = reception.clock.seconds()
-        taken = transaction.take_room(body, reception.arrivals)
+        if transaction.standing.messages:
+            messages = await self._messages_of_policy(transaction, body, started)
+        else:
+            messages = transaction.messages(body, reception.ids, started)
         try:
-            if transaction.standing.messages:
-                messages = await self._messages_of_policy(transaction, body, started)
-            else:
-                messages = transaction.messages(body, reception.ids, started)
             await self._wire.result(transaction.hand_over(reception.desk, messages))
         except Refusal as refusal:
             if reception.clock.seconds() - started >= self._settings.data_processing_timeout:
                 raise refuse(_OVERDUE, refusal.reason) from refusal
             raise
+        self._counts.accepted(len(messages), transaction.began, started, reception.clock.seconds())
         return accepted(messages)
 
     async def _messages_of_policy(self, transaction: Transaction, body: bytes, started: float) -> list[Message]:

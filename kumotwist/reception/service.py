@@ -1,6 +1,7 @@
 """Listening for mail: one Twisted service for each entry of `esmtp_listeners`, and what they all share."""
 
 import errno
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -10,13 +11,16 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from kumotwist.config.listeners import ListenerSettings
+from kumotwist.config.server import Config
 from kumotwist.reception.client import with_port
 from kumotwist.reception.shared import Reception
 from kumotwist.reception.wire import WireFactory
+from kumotwist.transport import Bound
 
 __all__ = ["CannotListen", "EsmtpListener", "Reception"]
 
 DRAIN = 30.0  # seconds that messages which are arriving at shutdown have to arrive
+_PRIVILEGED = 1024  # ports below need privileges
 _BACKLOG = 1024  # connections that the kernel keeps for us while we are busy
 
 _REMEDIES = {
@@ -40,8 +44,15 @@ class EsmtpListener(Service):
 
     log = Logger()
 
-    def __init__(self, settings: ListenerSettings, reception: Reception, reactor: Any, *, drain: float = DRAIN) -> None:
-        """reactor: listens on TCP and has the time.  drain: seconds that stopping gives to messages which are arriving."""
+    def __init__(
+        self, settings: ListenerSettings, reception: Reception, reactor: Any, *, drain: float = DRAIN, bound: Bound | None = None
+    ) -> None:
+        """
+        reactor: listens on TCP and has the time.  drain: seconds that stopping gives to messages which are arriving.
+
+        bound: sockets that are bound already.
+        """
+        self._bound = bound or Bound()
         self._factory = WireFactory(reception, settings)
         self._listen = settings.listen
         self._reactor = reactor
@@ -84,7 +95,7 @@ class EsmtpListener(Service):
             return
         host, port = listen_address(self._listen)
         try:
-            self._port = self._reactor.listenTCP(port, self._factory, backlog=_BACKLOG, interface=host)
+            self._port = self._bound.listen(self._reactor, (host, port), self._factory, _BACKLOG)
         except CannotListenError as fault:
             raise CannotListen(explained(self._listen, fault)) from fault
         self._factory.open()
@@ -110,6 +121,38 @@ class EsmtpListener(Service):
         left.addCallback(gone)
         both = DeferredList([left, *([closed] if isinstance(closed, Deferred) else [])], consumeErrors=True)
         return both.addCallback(lambda _: None)
+
+
+def listen_where(
+    wanted: Iterable[ListenerSettings],
+    listeners: dict[str, EsmtpListener],
+    reception: Reception,
+    reactor: Any,
+    bound: Bound,
+) -> None:
+    """Have listeners, by `ip:port`, where they are wanted, and nowhere else.  Raises CannotListen."""
+    by_address = {settings.listen: settings for settings in wanted}
+    for listen in listeners.keys() - by_address.keys():
+        listeners.pop(listen).stopService()
+    for listen, settings in by_address.items():
+        if listen in listeners:
+            listeners[listen].settings = settings
+            continue
+        listener = EsmtpListener(settings, reception, reactor, bound=bound)
+        listener.startService()
+        listeners[listen] = listener
+
+
+def bind_early(bound: Bound, config: Config) -> None:
+    """Bind those of the configured ports that only root may, of SMTP and of HTTP.  Raises CannotListen."""
+    wanted = [one.listen for one in config.esmtp_listeners] + [one.listen for one in config.http_listeners]
+    for listen in wanted:
+        host, port = listen_address(listen)
+        if 0 < port < _PRIVILEGED:
+            try:
+                bound.bind((host, port))
+            except OSError as fault:
+                raise CannotListen(explained(listen, CannotListenError(host, port, fault))) from fault
 
 
 def listen_address(listen: str) -> tuple[str, int]:

@@ -8,11 +8,14 @@ from twisted.internet.interfaces import IReactorTime
 from kumotwist.hooks.policy import Policy
 from kumotwist.hooks.signing import Signing
 from kumotwist.mail.message_id import MessageIds
+from kumotwist.mail.reply import refuse
+from kumotwist.reception.counts import ReceptionCounts
 from kumotwist.reception.desk import Desk
 from kumotwist.reception.intake import Rules
 from kumotwist.reception.standing import Standing
 from kumotwist.reception.tls import Certificates
 from kumotwist.smtp.watching import Dialogues
+from kumotwist.spool.memory import Arrivals
 from kumotwist.suppression.list import SuppressionList
 
 
@@ -37,10 +40,13 @@ class Reception:
         directions: Any = None,
         signing: Signing | None = None,
         suppressed: SuppressionList | None = None,
+        arrivals: Arrivals | None = None,
+        memory_for: Callable[[], bool] = lambda: True,
     ) -> None:
         """
         policy: None is one without handlers.  directions: what messages take along (mail.message.Message).  signing: what
-        signs them; None: nobody.  suppressed: who gets no mail; None: everybody does.
+        signs them; None: nobody.  suppressed: who gets no mail; None: everybody does.  arrivals: where what arrives is
+        counted; None: there is room for everything.  memory_for: whether there is memory for more mail.
         """
         self.hostname = hostname
         self.clock = clock
@@ -48,10 +54,26 @@ class Reception:
         self.randbits = randbits
         self.desk = desk
         self.dialogues = Dialogues(clock.seconds)
+        self.counts = ReceptionCounts()
         self.certificates = Certificates(clock)
         self.suppressed = suppressed or SuppressionList()
+        self.arrivals = arrivals or Arrivals()
+        self._memory_for = memory_for
         self._signing = signing
         self.standing = Standing(rules, policy or Policy({}, clock), directions, signing)
+
+    def check_open(self, hostname: str) -> None:
+        """
+        Whether a transaction may begin.  Raises Refusal.
+
+        The model looks only when a client connects, but a client may stay for days.  For want of memory, which may be there
+        again in a moment, it stays; for other reasons it is sent away.
+        """
+        if not self._memory_for():
+            raise refuse("452 4.3.1 load shedding. Try later")
+        closed_for = self.desk.closed_for()
+        if closed_for is not None:
+            raise refuse(f"421 4.3.2 {hostname} {closed_for}")
 
     def hold(self, rules: Rules, policy: Policy, directions: Any) -> None:
         """Another configuration: it holds from the next transaction on."""

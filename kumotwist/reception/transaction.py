@@ -18,7 +18,7 @@ from kumotwist.mail.address import Mailbox
 from kumotwist.mail.message import Message
 from kumotwist.mail.message_id import MessageIds
 from kumotwist.mail.queue_name import NULL_QUEUE
-from kumotwist.mail.reply import refuse, reply
+from kumotwist.mail.reply import Refusal, refuse, reply
 from kumotwist.reception.client import Client
 from kumotwist.reception.desk import Desk
 from kumotwist.reception.intake import Reading
@@ -28,6 +28,8 @@ from kumotwist.reception.standing import Standing
 from kumotwist.reception.trace import received, supplemental
 from kumotwist.reception.waits import Ask, BadAnswer
 from kumotwist.reports.arrived import Reported
+from kumotwist.smtp.server_session import NO_ROOM
+from kumotwist.spool.memory import Arrivals
 
 _IDS_ON_A_LINE = 14  # RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets
 _MOST_REPORTS = 10  # messages of a transaction that are looked at: a report goes to one address
@@ -37,15 +39,33 @@ _NOT_PERMITTED = "550 5.7.1 relaying not permitted"
 class Transaction:
     """What MAIL has begun: sender, recipients so far, and what holds until it ends."""
 
-    __slots__ = ("client", "recipients", "relay", "reports", "sender", "standing")
+    __slots__ = ("began", "client", "most_copies", "recipients", "relay", "reports", "sender", "standing")
 
-    def __init__(self, sender: Mailbox, client: Client, standing: Standing, relay: Relay) -> None:
+    def __init__(self, sender: Mailbox, client: Client, standing: Standing, relay: Relay, began: float = 0.0) -> None:
+        """began: when MAIL came, epoch seconds."""
         self.sender = sender
         self.recipients: list[Mailbox] = []
         self.client = client
         self.standing = standing
         self.relay = relay
+        self.began = began
+        self.most_copies: int | None = None  # of a message of the declared size, that there is memory for; None: any number
         self.reports: dict[str, Reported] = {}  # message id → what it was found to be, for those that are reports
+
+    # Memory: each message of the transaction has a content of its own until it is on disk
+
+    def most_recipients(self, configured: int) -> int:
+        """How many there is room for: the client sends the others the same message once more (RFC 5321 section 4.5.3.1.10)."""
+        if self.most_copies is None or self.client.settings.batch_handling is not BatchHandling.BIFURCATE_ALWAYS:
+            return configured
+        return min(configured, self.most_copies)
+
+    def take_room(self, body: bytes, arrivals: Arrivals) -> int:
+        """Count what the messages will take until they are on disk; to be given back.  Raises Refusal if it is too much."""
+        octets = len(body) * len(self._batches(self.recipients))
+        if not arrivals.take_whole(octets):
+            raise Refusal(NO_ROOM, f"{octets} octets for {len(self.recipients)} recipients would exceed memory.hard_limit")
+        return octets
 
     # Where no policy is asked
 

@@ -339,6 +339,7 @@ class WireFactory(Factory):
     def __init__(self, reception: Reception, settings: ListenerSettings) -> None:
         self.reception = reception
         self.settings = settings
+        self._counts = reception.counts.of(settings.listen)
         self._wires: dict[ServerWire, None] = {}  # in the order in which they came
         self._leaving = False
         self._empty: list[Deferred[None]] = []
@@ -350,16 +351,21 @@ class WireFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         hostname = self.settings.hostname or self.reception.hostname
         if self._leaving:
+            self._counts.denied += 1
             return TurnedAway(f"421 4.3.2 {hostname} shutting down\r\n")
         if len(self._wires) >= self.settings.max_connections:
+            self._counts.denied += 1
             return TurnedAway(f"421 4.3.2 {hostname} too many concurrent sessions. Try later\r\n")
         return ServerWire(self, self.settings)
 
     def met(self, wire: ServerWire) -> None:
         self._wires[wire] = None
+        self._counts.met += 1
+        self._counts.connections = len(self._wires)
 
     def lost(self, wire: ServerWire) -> None:
         self._wires.pop(wire, None)
+        self._counts.connections = len(self._wires)
         if not self._wires:
             waiting, self._empty = self._empty, []
             for deferred in waiting:

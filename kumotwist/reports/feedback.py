@@ -76,6 +76,16 @@ def read_complaint(message: Part, returned_to: Iterable[Mailbox] = ()) -> Compla
     return Complaint(report=_report(fields, quoted, original), original=original)
 
 
+def read_feedback(message: Part, returned_to: Iterable[Mailbox] = ()) -> FeedbackReport | None:
+    """What the report says in a message that says that it is one; None for others.  Raises ValueError for a malformed one."""
+    if message.kind != "multipart/report" or message.parameters.get("report-type", "").lower() != "feedback-report":
+        return None
+    complaint = read_complaint(message, returned_to)
+    if complaint is None:
+        raise ValueError("a feedback report without Feedback-Type, User-Agent and Version")
+    return complaint.report
+
+
 def _report(fields: dict[str, list[str]], quoted: bytes, original: Original) -> FeedbackReport:
     def one(name: str) -> str | None:
         return next((plain(value) for value in fields.get(name, ())), None)
@@ -88,7 +98,7 @@ def _report(fields: dict[str, list[str]], quoted: bytes, original: Original) -> 
         feedback_type=one("feedback-type") or "",
         user_agent=one("user-agent") or "",
         version=one("version") or "",
-        arrival_date=_moment(one("arrival-date")) or _moment(one("received-date")),
+        arrival_date=rfc3339_date(one("arrival-date")) or rfc3339_date(one("received-date")),
         incidents=int(incidents) if incidents.isascii() and incidents.isdigit() and len(incidents) < 10 else None,
         original_envelope_id=one("original-envelope-id"),
         original_mail_from=_bare(one("original-mail-from")),
@@ -138,7 +148,8 @@ def seconds(value: str | None) -> float | None:
         return None
 
 
-def _moment(value: str | None) -> str | None:
+def rfc3339_date(value: str | None) -> str | None:
+    """The same as RFC 3339 in UTC."""
     at = seconds(value)
     try:
         return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

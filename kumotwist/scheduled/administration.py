@@ -10,6 +10,7 @@ Orders that stand are kept over restarts.  What is on the wire is never touched:
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -221,6 +222,11 @@ class Administration:
         What is ready or on the wire is not touched, as in the model.
         """
         return self._rebinder.rebind(rebinding, self._waiting_in(_Fitting(rebinding.criteria)))
+
+    def move(self, rebinding: Rebinding) -> "Deferred[int]":
+        """As `rebind`, and what is ready goes too: only what is on the wire stays."""
+        fits = _Fitting(rebinding.criteria)
+        return self._rebinder.rebind(rebinding, chain(portions_of(self._ready.withdraw(fits)), self._waiting_in(fits)))
 
     def _waiting_in(self, fits: "_Fitting") -> Iterator[Sequence[Message]]:
         for queue in list(self._scheduler.queues.values()):

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from kumotwist.mail.message import Message
 from kumotwist.spool.change import decode_message
@@ -39,3 +42,21 @@ def _shrunk(message_id: str, envelope: bytes, names: dict[str, str]) -> Message 
     message.queue = names.setdefault(message.queue, message.queue)  # one string for all messages of a queue
     message.shrink()
     return message
+
+
+def take_up(
+    envelopes: Iterator[tuple[str, bytes]], admit: Callable[[list[Message]], object], in_thread: "Callable[..., Deferred[Any]]"
+) -> "Deferred[int | None]":
+    """`enumerate_spool` in a thread.  Fires with how many there were; None: the spool could not be read through."""
+    done = in_thread(enumerate_spool, envelopes, admit)
+    return done.addCallbacks(_ended, _failed)
+
+
+def _ended(count: int) -> int:
+    if count:
+        _log.info("{count} messages were in the spool", count=count)
+    return count
+
+
+def _failed(failure: Failure) -> None:
+    _log.failure("the spool could not be read through; what is in it waits for the next start", failure)

@@ -64,6 +64,10 @@ class Holdups:
         told: what it is told for, where that is not every cause of this kind.
         """
         queue.blocked = why
+        if why is Reason.READY_QUEUE_WAS_FULL:
+            queue.delayed_full += 1
+        elif why is Reason.MESSAGE_RATE_THROTTLE:
+            queue.delayed_rate += 1
         about = told or why
         if queue.told != about:
             queue.told = about

@@ -4,10 +4,12 @@ What operators order about scheduled queues: to suspend them, to bounce their ma
 Values, and the index by which the orders for a queue are found: it is asked whenever a message moves.
 """
 
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from kumotwist.mail.message import Message
 from kumotwist.mail.queue_name import QueueName, parse_queue_name
 
 
@@ -160,6 +162,7 @@ class Rebinding(Struct, frozen=True, kw_only=True):
     Once: the mail that waits in these queues is told where it belongs anew.
 
     data: written into its metadata, or given to the policy's `rebind_message` where trigger_rebind_event is set.
+    change: does what is to be done instead, the due time included.
     always_flush: what stays in its queue is due at once, too.  suppress_logging: no AdminRebind records.
     """
 
@@ -169,6 +172,7 @@ class Rebinding(Struct, frozen=True, kw_only=True):
     trigger_rebind_event: bool = False
     always_flush: bool = False
     suppress_logging: bool = False
+    change: Callable[[Message], None] | None = None
 
 
 def criteria_text(criteria: Criteria) -> str:

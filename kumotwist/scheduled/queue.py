@@ -38,10 +38,12 @@ class ScheduledQueue:
     epoch: which configuration `settings` are of.  ask_again_at: when a policy is asked for them anew; asking: it is just now.
     outlets: by pool name; the queue's own is `outlet`, others are those that messages name.
     overtaken: for messages that were received under the configuration before.
+    delayed_full, delayed_rate, delayed_policy: how often that held it up, or one of its messages.
     """
 
     __slots__ = (
-        "alarm", "ask_again_at", "asking", "blocked", "destination", "epoch", "held", "idle_since", "limits", "name", "outlet",
+        "alarm", "ask_again_at", "asking", "blocked", "delayed_full", "delayed_policy", "delayed_rate", "destination",
+        "epoch", "held", "idle_since", "limits", "name", "outlet",
         "outlets", "overtaken", "parked", "parts", "settings", "told",
     )  # fmt: skip
 
@@ -54,6 +56,7 @@ class ScheduledQueue:
         self.blocked: Reason | None = None
         self.told: object = None
         self.parked = 0
+        self.delayed_full = self.delayed_rate = self.delayed_policy = 0
         self.idle_since = now
         self.destination: Destination | None = None
         self.outlet: Outlet | None = None
@@ -95,6 +98,11 @@ class ScheduledQueue:
     def pool(self) -> str | None:
         """The pool's name as records show it; None before the queue is planned."""
         return self.outlet.pool.name if self.outlet is not None else None
+
+    @property
+    def size(self) -> int:
+        """How many messages wait here."""
+        return len(self.held) + self.parked
 
     @property
     def empty(self) -> bool:

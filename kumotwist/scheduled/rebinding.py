@@ -69,7 +69,10 @@ class Rebinder:
     def _read(self, message: Message, rebinding: Rebinding, done: "Deferred[None]") -> None:
         before = (message.queue, dict(message.meta))
         policy = self._scheduler.policy
-        if not rebinding.trigger_rebind_event:
+        if rebinding.change is not None:
+            rebinding.change(message)
+            self._bind(message, rebinding, before, None, done)
+        elif not rebinding.trigger_rebind_event:
             message.meta.update(rebinding.data)
             self._bind(message, rebinding, before, None, done)
         elif REBIND not in policy:
@@ -99,7 +102,7 @@ class Rebinder:
             self.log.error("{id} stays in {queue}: {fault}", id=message.id, queue=old, fault=fault)
             message.meta = dict(meta)
             message.name_queue()
-        if message.queue != old or rebinding.always_flush:
+        if rebinding.change is None and (message.queue != old or rebinding.always_flush):
             now = self._clock.seconds()
             message.due = message.schedule.adjust(now) if message.schedule is not None else now
         told = []

@@ -30,6 +30,7 @@ _RECORD_OF = {
     Verdict.DELIVERED: RecordType.DELIVERY,
     Verdict.BOUNCED: RecordType.BOUNCE,
     Verdict.POSTPONED: RecordType.TRANSIENT_FAILURE,
+    Verdict.TRANSFERRED: RecordType.XFER_OUT,
 }
 
 Told = list[tuple[RecordType, Reply, tuple[Mailbox, ...]]]

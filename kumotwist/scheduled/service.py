@@ -42,7 +42,7 @@ from kumotwist.scheduled.queue import ScheduledQueue
 from kumotwist.scheduled.retry import while_waiting
 from kumotwist.scheduled.returns import Returns
 from kumotwist.scheduled.shrinking import shrinking
-from kumotwist.scheduled.sources import Ailment
+from kumotwist.scheduled.sources import Ailment, Sources
 from kumotwist.scheduled.wheel import Wheel
 from kumotwist.suppression.entry import Suppressed
 from kumotwist.suppression.list import SuppressionList
@@ -331,6 +331,7 @@ class Scheduler:
             self._returns.fail(message, refusal.reply)
         elif message.due > now:
             what_for, message.waits_for = message.waits_for, ""
+            self.queue(message.queue).delayed_policy += 1
             self._returns.put_off(message, Reason.THROTTLED_BY_POLICY, message.due - now, what_for)
         else:
             queue = self.queue(message.queue)  # the one that it came from looked empty, and may have been dropped meanwhile
@@ -339,6 +340,11 @@ class Scheduler:
                 queue.held.appendleft(message)
                 if queue.blocked is None:
                     self.resume(queue)
+
+    @property
+    def sources(self) -> Sources:
+        """Which can be used just now."""
+        return self._promotion.sources
 
     @property
     def policy(self) -> Policy:

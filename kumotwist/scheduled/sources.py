@@ -73,6 +73,11 @@ class Sources:
     def all_usable(self) -> bool:
         return not self._suspended
 
+    @property
+    def suspended(self) -> tuple[Suspended, ...]:
+        """What is left alone now."""
+        return tuple(self._suspended.values())
+
     def earliest(self, names: Iterable[str]) -> float | None:
         """When the first of these can be used again for all that is known; None: when its address is back."""
         until = min((found.until for name in names if (found := self._suspended.get(name)) is not None), default=inf)

@@ -143,7 +143,8 @@ class ServerSession:
 
     __slots__ = (
         "_arriving", "_at", "_chunk", "_chunk_left", "_chunk_refusal", "_chunks", "_crowded", "_data", "_discarding",
-        "_following_auth", "_hostname", "_limits", "_line", "_may_follow", "_responds", "_taken", "_until_dot", "stage", "tls_active",
+        "_following_auth", "_hostname", "_limits", "_line", "_may_follow", "_responds", "_taken", "_until_dot", "stage",
+        "tls_active",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, hostname: str, *, tls_active: bool = False, arriving: Arriving | None = None) -> None:

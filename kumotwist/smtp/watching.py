@@ -129,6 +129,9 @@ class ClientsWords:
         if begun:
             return (b"\r\n" if ends else b"") if hidden else line
         if self._content:
+            if line in (b".", b".\r"):
+                self._held, self._in_line = line, False
+                return b""
             self._content = line not in (b".\r\n", b".\n")
             return line
         if hidden:

@@ -26,9 +26,12 @@ from kumotwist.spool.residence import Memory
 LOOK_AGAIN = 3.0  # seconds, the model's
 SOFT, LOW = 0.75, 0.8  # of the hard limit, and of the soft one
 COPIES = 3  # of one message at a time, beside what is counted: while its end is found, its lines looked at, its fields added
-WRITTEN = 2  # copies of what is on its way to the disk: ours, and the store's
+WRITTEN = 3  # copies of what is on its way to the disk: ours, and two of the store's
+WASTE = 0.05  # of the hard limit: what allocators lose between the blocks that they give out
 _UNEXPLAINED = 4 * 1024 * 1024  # octets of arrivals after which the next look does not wait for its time
 
+_RESIDENT = 256 * 1024 * 1024
+_AMPLE = 8 * 1024 * 1024 * 1024
 _GROUPS = "/sys/fs/cgroup"
 
 
@@ -39,6 +42,16 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     soft: int
     hard: int
     own: bool
+
+    @property
+    def resident(self) -> int:
+        """What waiting messages may keep in memory beside the spool."""
+        return min(_RESIDENT, self.soft // 4)
+
+    @property
+    def buffers(self) -> int | None:
+        """What the store may take for its writes and its cache; None: as many as are good for it."""
+        return self.hard // 8 if self.hard < _AMPLE else None
 
 
 def thresholds(settings: MemorySettings, machine: tuple[int, bool]) -> Thresholds:
@@ -126,22 +139,29 @@ class Arrivals:
     It is asked with each block that a message grows by, so it only adds and compares, unless much has come since the last look.
     """
 
-    __slots__ = ("_ceiling", "_counted_then", "_hard", "_look", "_used_then", "octets", "refused")
+    __slots__ = ("_arriving", "_arriving_then", "_ceiling", "_hard", "_look", "_used_then", "_written", "refused")
 
     def __init__(self, look: Callable[[], None] | None = None) -> None:
         """look: has the memory measured, and `measured` called; None: there is room for everything."""
         self._look = look
-        self.octets = 0
+        self._arriving = 0
+        self._written = 0  # what is being handed to the disk, with its copies
         self.refused = 0  # messages that there was no room for
         self._used_then = 0
-        self._counted_then = 0
+        self._arriving_then = 0
         self._ceiling = self._hard = 1 << 62
 
+    @property
+    def octets(self) -> int:
+        """What is counted just now."""
+        return self._arriving + self._written
+
     def measured(self, used: int, limits: Thresholds) -> None:
-        """So much was in use just now, arrivals among it."""
-        self._used_then, self._counted_then = used, self.octets
-        # Messages that are arriving stay below the middle, so that what is done with a whole one has the rest.
-        self._ceiling, self._hard = (limits.soft + limits.hard) // 2, limits.hard
+        """So much was in use just now, what has arrived among it."""
+        self._used_then, self._arriving_then = used, self._arriving
+        # Messages that are arriving stay below the soft limit, so that what is done with a whole one has the rest.
+        self._hard = int(limits.hard * (1 - WASTE))
+        self._ceiling = min(limits.soft, self._hard)
 
     def take(self, octets: int, whole: int = 0) -> bool:
         """
@@ -149,39 +169,51 @@ class Arrivals:
 
         whole: what has come of that message, this included: for a moment, at its end, there will be copies of it.
         """
-        now = self.octets + octets
-        if now - self._counted_then > _UNEXPLAINED or not self._fits(now, whole):
+        if self._arriving + octets - self._arriving_then > _UNEXPLAINED or not self._fits(octets, whole):
             # Much has come since the last look; or gone, and what was refused then would fit now.
             if self._look is not None:
                 self._look()
-            if not self._fits(now, whole):
+            if not self._fits(octets, whole):
                 return False
-        self.octets = now
+        self._arriving += octets
         return True
 
     def _fits(self, octets: int, whole: int) -> bool:
-        used = self._used_then + max(0, octets - self._counted_then)
+        used = self._expected() + octets
         return used <= self._ceiling and used + COPIES * whole <= self._hard
+
+    def _expected(self) -> int:
+        """
+        How much will be in use.
+
+        What is handed to the disk may be there already or not: it counts as if it came beside what was measured.
+        """
+        return self._used_then + max(0, self._arriving - self._arriving_then) + self._written
 
     def take_whole(self, octets: int) -> bool:
         """What is handed to the disk at once, in so many octets together; as `take`."""
-        now = self.octets + WRITTEN * octets
-        if now - self._counted_then > _UNEXPLAINED:
-            if self._look is not None:
-                self._look()
-            if self._used_then + max(0, now - self._counted_then) > self._hard:
-                self.refused += 1
-                return False
-        self.octets = now
+        needed = WRITTEN * octets
+        if self._look is not None and needed > _UNEXPLAINED:
+            self._look()
+        if self._expected() + needed > self._hard:
+            self.refused += 1
+            return False
+        self._written += needed
         return True
+
+    def most_copies(self, octets: int | None) -> int | None:
+        """Of a message of so many octets, how many may be on their way to the disk at once, at least one; None: any number."""
+        if self._look is None or not octets:
+            return None
+        return max(1, (self._hard - self._expected() - COPIES * octets) // (WRITTEN * octets))
 
     def give_back(self, octets: int) -> None:
         """They are on disk, or refused."""
-        self.octets -= octets
+        self._arriving -= octets
 
     def give_back_whole(self, octets: int) -> None:
         """What `take_whole` took."""
-        self.octets -= WRITTEN * octets
+        self._written -= WRITTEN * octets
 
 
 class MemoryWatch:

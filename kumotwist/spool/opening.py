@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from kumotwist.config.server import SpoolSettings
@@ -12,6 +13,8 @@ from kumotwist.spool.store import Store
 
 def open_store(settings: SpoolSettings) -> Store:
     """Raises SpoolUnusable."""
+    with suppress(OSError):  # the store has better words for it
+        os.makedirs(settings.path, mode=0o750, exist_ok=True)
     path = os.path.join(settings.path, settings.kind)
     if settings.kind == "rocksdb":
         return RocksStore(path, flush=settings.flush, buffers=settings.buffers)

@@ -147,6 +147,10 @@ class RocksStore:
         batch.delete_range((0).to_bytes(8, "big"), (upto + 1).to_bytes(8, "big"), self._to_journal)
         self._db.write(batch, self._lazily)
 
+    def compact(self) -> None:
+        for family in (self._envelopes, self._contents, self._journal, self._shelf):
+            family.compact_range(None, None)
+
     def close(self) -> None:
         # Each of these keeps the database open, and locked, for as long as it lives.
         del self._to_envelopes, self._to_contents, self._to_journal, self._to_shelf

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 
 from kumotwist.mail.message import Message
 from kumotwist.spool.change import Change, restore_envelope
-from kumotwist.spool.store import Store
+from kumotwist.spool.counts import SpoolCounts
+from kumotwist.spool.store import Compacts, Store
 from kumotwist.spool.threads import REAL, Threads
 
 MOST_CHANGES = 512  # in one write, or what one turn of the reactor brings: then it is written before more is taken
@@ -31,12 +32,13 @@ PROBE = "spool/probe"  # on the shelf: what shows that the disk takes writes aga
 class _Pending:
     """A change on its way to the disk, and whom to tell."""
 
-    __slots__ = ("change", "done", "refusable")
+    __slots__ = ("change", "done", "refusable", "since")
 
-    def __init__(self, change: Change, done: "Deferred[None]", refusable: bool) -> None:
+    def __init__(self, change: Change, done: "Deferred[None]", refusable: bool, since: float = 0.0) -> None:
         self.change = change
         self.done = done
         self.refusable = refusable
+        self.since = since
 
 
 def _probe(refused: Sequence[_Pending]) -> _Pending:
@@ -63,22 +65,28 @@ class Spool:
         call_soon: Callable[[Callable[[], None]], object],
         committed: Callable[[int, Sequence[tuple[str, bytes]]], None],
         threads: Threads = REAL,
+        seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """
         call_from_thread: runs a function on the reactor's thread.
         call_soon: runs a function at the end of the reactor's turn.
+        seconds: the time, for what is counted; also called by the threads.
         committed: told the first number, and (type, line) of records, once they are durable; in order, on the reactor's thread.
         """
         self._store = store
         self._call_from_thread = call_from_thread
         self._tell_log = committed
         self._call_soon = call_soon
+        self._seconds = seconds
+        self.counts = SpoolCounts()
+        self._turn_began = 0.0
         self._turn: list[_Pending] = []  # the changes of this turn of the reactor
         self._pending: dict[_Pending, None] = {}  # all changes that nobody was told the end of
         self._reading: dict[Deferred[None], Message] = {}
         self._changes = threads.queue()  # of list[_Pending], each a turn's; None: no more will come
         self._loads = threads.queue()  # of (message, with content, whom to tell), or a number to forget; None: no more
-        self._sequence = store.last_sequence() + 1
+        self.newest_record = store.last_sequence()  # the number of the journal's last record as it was at the start
+        self._sequence = self.newest_record + 1
         self._stopping = threads.event()
         self._threads = [
             threads.thread(target=self._commit_all, name="spool-commit", daemon=True),
@@ -122,8 +130,9 @@ class Spool:
         """
         if not self._turn:
             self._call_soon(self._hand_over)
+            self._turn_began = self._seconds()
         done: Deferred[None] = Deferred()
-        pending = _Pending(change, done, refusable)
+        pending = _Pending(change, done, refusable, self._turn_began)
         self._turn.append(pending)
         self._pending[pending] = None
         return done
@@ -169,6 +178,13 @@ class Spool:
         """As Store.records; blocks, for a thread."""
         return self._store.records(after)
 
+    def compact(self) -> bool:
+        """Give back the room of what has gone; blocks, for a thread.  False: this kind has none to give back."""
+        if isinstance(self._store, Compacts):
+            self._store.compact()
+            return True
+        return False
+
     def forget_records(self, upto: int) -> None:
         """The log's files have the records up to this number."""
         if self._stopping.is_set():
@@ -207,6 +223,7 @@ class Spool:
     def _commit(self, batch: list[_Pending]) -> list[_Pending]:
         """Write a batch; what must be written and was not is returned."""
         records = [record for pending in batch for record in pending.change.records]
+        began = self._seconds()
         try:
             self._store.write([pending.change for pending in batch], self._sequence)
         except Exception as fault:  # noqa: BLE001  whatever the disk or its library says, the answer is the same
@@ -214,6 +231,7 @@ class Spool:
             self._call_from_thread(self._refused, refused, Failure(), str(fault))
             again = [one for one in batch if not one.refusable]
             return again if again and not refused else [*again, _probe(refused)]
+        self.counts.committed(len(batch), self._seconds() - began)
         first, self._sequence = self._sequence, self._sequence + len(records)
         self._call_from_thread(self._written, batch, first, records)
         return []
@@ -224,7 +242,10 @@ class Spool:
             self.fault = None
         if records:
             self._tell_log(first, records)
+        now, saved = self._seconds(), self.counts.saved
         for pending in batch:
+            if pending.since:
+                saved.observe(now - pending.since)
             self._pending.pop(pending, None)  # a probe is nobody's
             pending.done.callback(None)
 
@@ -267,10 +288,12 @@ class Spool:
             if not some:
                 continue
             found: list[Any] | Failure
+            began = self._seconds()
             try:
                 found = list(self._store.load([message.id for message, _ in some], contents))
             except Exception:  # noqa: BLE001  reported to each that asked
                 found = Failure()
+            self.counts.read(contents, self._seconds() - began)
             self._call_from_thread(self._read, some, found, contents)
 
     def _read(self, some: "list[tuple[Message, Deferred[None]]]", found: "list[Any] | Failure", contents: bool) -> None:

@@ -1,13 +1,14 @@
 """Whether the disks that mail and its log are on have room left; below a minimum, new mail is refused while there is still some."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from kumotwist.config.server import Config
+from kumotwist.metrics.family import Family, gauges
 
 LOOK_AGAIN = 5.0  # seconds
 
@@ -64,7 +65,13 @@ class DiskSpace:
         self._minima = minima
         self._measure = measure
         self._call: IDelayedCall | None = None
+        self._room: dict[str, tuple[Room, Room]] = {}  # space and inodes as of the last look, by path
         self.full: str | None = None  # the path that is too full; None: there is room
+
+    @property
+    def closed_for(self) -> str | None:
+        """Why no new mail is taken; None: it is."""
+        return "disk is too full. Try later" if self.full else None
 
     def start(self) -> None:
         self._look()
@@ -90,4 +97,14 @@ class DiskSpace:
         except OSError as fault:
             self.log.warn("{path}: how much is free cannot be told: {fault}", path=minimum.path, fault=fault)
             return False
+        self._room[minimum.path] = space, inodes
         return space.below(minimum.space) or inodes.below(minimum.inodes)
+
+    def measures(self) -> Iterator[Family]:
+        """For the metrics: as of the last look."""
+        for position, what in enumerate(("bytes", "inodes")):
+            rooms = [((path,), both[position]) for path, both in self._room.items() if both[position].whole]
+            free = [(name, room.free) for name, room in rooms]
+            yield gauges(f"disk_free_{what}", f"{what} free for spool and logs", ("name",), free)
+            percent = "disk_free_percent" if what == "bytes" else "disk_free_inodes_percent"
+            yield gauges(percent, f"{what} free, of 100", ("name",), [(name, 100 * room.free / room.whole) for name, room in rooms])

@@ -5,7 +5,7 @@ What a kind of spool must do.  All calls block and are made from the spool's own
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kumotwist.spool.change import Change
 
@@ -44,6 +44,13 @@ class Store(Protocol):
         """Drop the records numbered up to and including this one: the log's files have them.  Need not be durable."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Compacts(Protocol):
+    """A store that keeps the room of what has gone until it is compacted."""
+
+    def compact(self) -> None: ...
 
 
 def record_lines(changes: Iterable[Change]) -> Iterator[bytes]:

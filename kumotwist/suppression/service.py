@@ -55,8 +55,8 @@ class Suppression:
 
     # Start and stop
 
-    def load(self) -> int:
-        """What the shelf has, before anything is admitted; blocks.  Answers how many entries."""
+    def load(self) -> None:
+        """What the shelf has, before anything is admitted; blocks."""
         now = self._clock.seconds()
         for digit in _PORTIONS:
             entries = list(self._read(SHELF + digit))
@@ -64,7 +64,6 @@ class Suppression:
             self._expired += [one.key for one in entries if one.expires is not None and one.expires <= now]
         if self.listed.size:
             self.log.info("suppression: {count} entries", count=self.listed.size)
-        return self.listed.size
 
     def _read(self, prefix: str) -> Iterator[Entry]:
         for key, value in self._shelved(prefix):
@@ -74,6 +73,8 @@ class Suppression:
                 self.log.error("{key} on the spool's shelf is no entry of ours: {fault}; it is left there", key=key, fault=fault)
 
     def start(self) -> None:
+        """Before anything is admitted: what the shelf has is read at once."""
+        self.load()
         expired, self._expired = self._expired, []
         for at in range(0, len(expired), _AT_A_TIME):
             self._shelve([(key, None) for key in expired[at : at + _AT_A_TIME]]).addErrback(self._not_swept)
@@ -87,6 +88,11 @@ class Suppression:
     def configure(self, settings: SuppressionSettings, classify: Classify) -> None:
         """The rules that hold from now on.  classify: the class of a response on one line."""
         self._rules = Rules(settings.rules, classify)
+
+    def heed(self, settings: SuppressionSettings, classify: Classify, learn_by: "Callable[[Suppression | None], None]") -> None:
+        """The same, with custody told whom to ask: nobody, where there are no rules."""
+        self.configure(settings, classify)
+        learn_by(self if settings.rules else None)
 
     # What records put on it (custody.Learns)
 

@@ -1,5 +1,6 @@
 """Requests that nobody thought of, made from our own description and from KumoMTA's: never a 500, never out of the schema."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,12 @@ class DescriptionTests(HttpTestCase):
             raise SkipTest("KumoMTA's description is not beside this checkout")
         self.checks = (not_a_server_error, response_schema_conformance)
         server = self.serve()
-        schema = schemathesis.openapi.from_path(SHARED)
-        paths = ("/api/inject/v1", "/api/machine-info", "/api/check-liveness/v1", "/api/admin/bump-config-epoch")
-        self.assertEqual(self.run_on(schema, server.base, paths), 4)
+        description = json.loads(SHARED.read_text("utf-8"))
+        for path in ("suspend", "suspend-ready-q"):
+            # It draws one object where the model answers a list of them.
+            answer = description["paths"][f"/api/admin/{path}/v1"]["get"]["responses"]["200"]["content"]["application/json"]
+            answer["schema"] = {"type": "array", "items": answer["schema"]}
+        schema = schemathesis.openapi.from_dict(description)
+        paths = tuple(path for path in description["paths"] if "trace-smtp" not in path)  # those are WebSockets
+        self.assertEqual(self.run_on(schema, server.base, paths), sum(len(description["paths"][path]) for path in paths))
         self.assertNotIn("Traceback", server.said())

@@ -102,6 +102,11 @@ class OrderTests(ConfiguredCase):
             expected = next((rule for rule, one in zip(rules, one_by_one, strict=True) if one.first(line)), None)
             self.assertEqual(matcher.first(line), expected, line)
 
+    def test_the_first_rule_wins_also_where_they_are_compiled_in_portions(self) -> None:
+        rules = [BounceRule(f"c{n}", f"word{n}x") for n in range(1300)]
+        found = {text: rule.label for text in ("word3x word1200x", "word1299x word700x") if (rule := Matcher(rules).first(text))}
+        self.assertEqual(found, {"word3x word1200x": "c3", "word1299x word700x": "c700"})
+
     def test_what_a_peer_says_cannot_break_it(self) -> None:
         matcher = Matcher([BounceRule("A", "(a+)+b")])
         for line in ("", "550 \ud800", "a" * 100_000, "550 \x00\x01", "\u00e4\u4e2d"):

@@ -21,6 +21,21 @@ class LogHooksTests(ConfigTestCase):
         self.assertEqual(crm.signing_key, KeyData(b"a long random text"))
         self.assertEqual((crm.batch_size, crm.max_batch_latency, crm.max_retry_interval), (100, 1.0, 60.0))
 
+    def test_a_type_that_is_not_written_as_json_cannot_be_wanted(self) -> None:
+        hook = "log_hooks: [{name: a, kind: file, path: x, record_types: [Bounce, Delivery]}]"
+        table = {
+            "{Bounce: {enable: false}}": ["per_record in section logs switches Bounce off"],
+            "{Any: {enable: false}, Bounce: {}}": ["per_record in section logs switches Delivery off"],
+            "{Delivery: {template: '{{ id }}'}}": ["per_record in section logs writes Delivery by a template"],
+            "{Reception: {enable: false}}": [],
+        }
+        for per_record, expected in table.items():
+            with self.subTest(per_record):
+                said = self.faults(f"logs: {{per_record: {per_record}}}\n{hook}") if expected else []
+                self.assertEqual([text in fault for fault, text in zip(said, expected, strict=True)], [True] * len(expected))
+                if not expected:
+                    self.assertEqual(len(self.read(f"logs: {{per_record: {per_record}}}\n{hook}").log_hooks), 1)
+
     def test_what_is_wrong_is_said(self) -> None:
         url = "url: http://a.example/"
         table = {

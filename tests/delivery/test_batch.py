@@ -93,6 +93,23 @@ class ConcludeTests(SynchronousTestCase):
         clear = batch([A, B], "250 s", "250 r", "452 4.5.3 too many", "354 d", "250 end")
         self.check(clear, "a delivered 250 end", too_many="b", retried=[B])
 
+    def test_the_class_of_a_bare_452_or_552_settles_what_it_means(self) -> None:
+        table = {
+            ("452 x", "TooManyRecipients"): ("again", "again"),
+            ("552 x", "TooManyRecipients"): ("again", "again"),
+            ("452 x", "QuotaIssues"): ("postponed", "postponed"),
+            ("552 x", "QuotaIssues"): ("bounced", "bounced"),
+            ("452 x", "Uncategorized"): ("again", "postponed"),
+            ("552 x", "MyOwnClass"): ("again", "postponed"),
+            ("552 5.2.2 x", "TooManyRecipients"): ("bounced", "bounced"),
+        }
+        for (told, label), expected in table.items():
+            found = batch([A, B], "250 s", "250 r", told, "354 d", "250 end")
+            for retried, became in zip(([], [B]), expected, strict=True):
+                decided, too_many = conclude(found, retried, lambda line, label=label: label)  # type: ignore[misc]
+                last = "again" if too_many else decided[-1][0].value
+                self.assertEqual(last, became, (told, label, retried))
+
     def test_nothing_is_concluded_from_nothing(self) -> None:
         with self.assertRaises(RuntimeError):
             conclude(batch([A], "250 s", "250 r", "354 d"))

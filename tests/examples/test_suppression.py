@@ -1,8 +1,9 @@
 """Who gets no more mail: a bounce puts a recipient on the list, for the tenant whose message it was."""
 
 import smtplib
+from functools import partial
 
-from tests.examples.support import ExampleTestCase, Sent, send
+from tests.examples.support import Example, ExampleTestCase, Sent, send
 from tests.peers.support import wait_until
 from tests.reports.arriving import message
 
@@ -16,22 +17,21 @@ class SuppressionTests(ExampleTestCase):
             if one["type"] == "Bounce" and one["recipient"] == sent.recipient and one["meta"].get("tenant") == tenant
         ]
 
+    def ends_here(self, server: Example) -> bool:
+        again = send(server, local="nosuchuser", X_Tenant="shop")
+        wait_until(lambda: len(self.told(again, "shop")) > 1, "the next bounce")
+        return any("recipient is suppressed" in text for text in self.told(again, "shop"))
+
     def test_who_does_not_exist_is_not_tried_again_for_the_same_tenant(self) -> None:
         servers = self.start_both("suppression")
         for server in servers:
             first = send(server, local="nosuchuser", X_Tenant="shop")
             self.assertEqual(first.code, 250)
-            wait_until(lambda first=first: self.told(first, "shop"), f"{server.shown}: the bounce")
+            wait_until(partial(self.told, first, "shop"), f"{server.shown}: the bounce")
             self.assertIn("no such user", self.told(first, "shop")[0])
-
-            def ended_here(server=server) -> bool:  # type: ignore[no-untyped-def]  # what a default binds needs no type
-                again = send(server, local="nosuchuser", X_Tenant="shop")
-                wait_until(lambda: len(self.told(again, "shop")) > 1, "the next bounce")
-                return any("recipient is suppressed" in text for text in self.told(again, "shop"))
-
-            wait_until(ended_here, f"{server.shown}: the list ends a message", every=0.5)
+            wait_until(partial(self.ends_here, server), f"{server.shown}: the list ends a message", every=0.5)
             other = send(server, local="nosuchuser", X_Tenant="bank")
-            wait_until(lambda other=other: self.told(other, "bank"), "the other tenant's own bounce")
+            wait_until(partial(self.told, other, "bank"), "the other tenant's own bounce")
             self.assertIn("no such user", self.told(other, "bank")[0])
             self.arrived(send(server, X_Tenant="shop"))
         self.end(servers)

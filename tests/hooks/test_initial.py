@@ -184,6 +184,6 @@ class FaultTests(InitCase):
             policy.handlers("get_egress_pool")[0].call()
 
     def test_what_this_version_does_not_have_is_named(self) -> None:
-        for name in ("start_proxy_listener", "configure_log_hook", "configure_redis_throttles"):
+        for name in ("start_proxy_listener", "configure_redis_throttles"):
             (fault,) = self.init_faults(f"kumo.on('init', lambda: kumo.{name}(listen='x'))")
             self.assertEqual(fault, f"policy.py:2: AttributeError: kumo.{name} is not implemented yet")

@@ -195,7 +195,7 @@ class NameTests(PolicyCase):
 
     def test_what_is_missing_says_why(self) -> None:
         table = {
-            "configure_log_hook": "kumo.configure_log_hook is not implemented yet",
+            "redis": "kumo.redis is not implemented yet",
             "mimepart": "kumo.mimepart is not implemented yet",
             "make_egress_pol": 'kumo has no "make_egress_pol", did you mean "make_egress_pool"?',
             "uuid": 'kumo has no "uuid": Python has it, as uuid',

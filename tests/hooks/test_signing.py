@@ -1,6 +1,7 @@
 """Messages are signed with all that is wanted or not at all; a key that cannot be used costs what the operator has chosen."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kumotwist.config.dkim import Algorithm, DkimBase, DkimDomain, DkimSettings,
 from kumotwist.config.keys import KeyData, KeyEvent
 from kumotwist.hooks.author import NoAuthor, author_domain
 from kumotwist.hooks.signing import LARGE, UNSIGNED, Signatures, Signing
-from kumotwist.hooks.signing_threads import SigningThreads
+from kumotwist.hooks.signing_threads import TURN, SigningThreads
 from kumotwist.mail.message import Message
 from kumotwist.mail.reply import Refusal
 from tests.authentication.keys import Table, ed25519_pem, published, rsa_pem
@@ -323,6 +324,12 @@ class PoolTests(SynchronousTestCase):
         Played.started = []
         self.calls: list[Any] = []
         self.pool = SigningThreads(self.calls.append, 2, Played)
+
+    def test_the_interpreter_changes_threads_soon_enough(self) -> None:
+        before = sys.getswitchinterval()
+        self.addCleanup(sys.setswitchinterval, before)
+        self.pool.run(lambda: None)
+        self.assertLessEqual(sys.getswitchinterval(), TURN)
 
     def test_threads_are_started_as_work_comes_and_no_more_than_allowed(self) -> None:
         self.assertEqual(len(Played.started), 0)

@@ -123,12 +123,15 @@ class InjectTests(InjectionTestCase):
         office.spool.run()
         self.assertEqual(self.successResultOf(answer).success_count, 1)
 
-    def test_with_deferred_spool_nobody_waits_for_the_disk_and_it_is_written_all_the_same(self) -> None:
-        office = Office()
-        office.spool.stalled = True
-        self.assertEqual(self.answer(office, request(deferred_spool=True)).success_count, 1)
-        office.spool.run()
-        self.assertEqual(len(office.kept), 1)
+    def test_deferred_spool_is_accepted_and_the_answer_waits_for_the_disk_all_the_same(self) -> None:
+        for deferred_generation in (False, True):
+            with self.subTest(deferred_generation):
+                office = Office()
+                office.spool.stalled = True
+                answer = office.ask(request(deferred_spool=True, deferred_generation=deferred_generation))
+                self.assertNoResult(answer)
+                office.spool.run()
+                self.assertEqual(self.successResultOf(answer).fail_count, 0)
 
     def test_a_spool_that_fails_is_said_so_and_nothing_is_kept(self) -> None:
         office = Office()
@@ -258,16 +261,16 @@ class DeferredGenerationTests(InjectionTestCase):
         self.answer(office, request(*recipients, deferred_generation=True))
         store = office.spool.store
         half = Office(store=store)
-        takes = half.injection._take
+        takes = half.house.custody.take
         count = [0]
 
-        def take(*given: Any) -> Any:
+        def take(*given: Any, **named: Any) -> Any:
             count[0] += 1
             if count[0] > 3:
                 return Deferred()  # the crash: nothing comes any more
-            return takes(*given)
+            return takes(*given, **named)
 
-        self.patch(half.injection, "_take", take)
+        self.patch(half.house.custody, "take", take)
         self.admit_stored(half)
         self.assertEqual(len(half.kept), 60)
         again = Office(store=store)

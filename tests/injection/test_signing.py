@@ -36,7 +36,7 @@ class SigningTests(InjectionTestCase):
 
     def test_a_policy_signs(self) -> None:
         def generated(message: Any) -> None:
-            key = {"key_data": rsa_pem().decode()}
+            key: Any = {"key_data": rsa_pem().decode()}
             message.dkim_sign(rsa_sha256_signer(domain="example.com", selector="rsa", headers=["From", "Subject"], key=key))
 
         office = self.office(NO_DKIM, {"http_message_generated": generated})

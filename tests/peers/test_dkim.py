@@ -23,6 +23,7 @@ FORMS = ("Relaxed", "Simple")
 KINDS = [(algo, header, body) for algo, header, body in product(("sha256", "ed25519"), FORMS, FORMS)]
 
 CONFIG = """
+esmtp_listeners: [{listen: {listen}, max_messages_per_connection: 100000}]
 queues:
   queue:
     default: {protocol: {smtp: {mx_list: [%(mx)s]}}}

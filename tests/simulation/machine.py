@@ -11,6 +11,7 @@ from kumotwist.books import Holding
 from kumotwist.config.server import Config
 from kumotwist.outermost import Outermost
 from kumotwist.service import Server
+from kumotwist.spool.memory import Machine as Memory
 from tests.simulation.disk import Files, Kept, SimulatedDisk, SimulatedStore, Trouble
 from tests.simulation.ledger import Ledger
 from tests.simulation.names import Names
@@ -37,6 +38,13 @@ class Around:
         self.broke: Callable[[str, Any], None]
 
 
+class Ample(Memory):
+    """A machine with memory for everything."""
+
+    def used(self, own: bool) -> int:
+        return 0
+
+
 class Machine:
     """The process, and the reactor that it sees."""
 
@@ -56,6 +64,7 @@ class Machine:
             open_store=lambda settings: self.store,
             log_disk=SimulatedDisk(around.log_disk, self.strands, around.chance, around.log_trouble),
             measure=self._measure,
+            machine=Ample(),
             threads=self.strands.threads(),
             in_thread=in_thread,
             look_up=in_thread,

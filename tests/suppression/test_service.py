@@ -28,7 +28,6 @@ class ServiceTests(SynchronousTestCase):
 
     def started(self) -> Suppression:
         found = Suppression(self.clock, self.shelve, self.store.shelved)
-        found.load()
         found.start()
         self.addCleanup(found.stop)
         return found

@@ -1,0 +1,34 @@
+"""A few inputs for each parser, the same at every run; more of them with KUMOTWIST_FUZZ=N."""
+
+import os
+
+from hypothesis import HealthCheck, given, settings
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fuzz.parsers import PARSERS
+
+INPUTS = int(os.environ.get("KUMOTWIST_FUZZ", "100"))
+
+
+class FuzzTests(SynchronousTestCase):
+    def feed(self, name: str) -> None:
+        parser = PARSERS[name]
+        fed = []
+
+        @settings(max_examples=INPUTS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @given(parser.given)
+        def feed(given: object) -> None:
+            fed.append(1)
+            parser.feed(given)
+
+        feed()
+        self.assertGreater(len(fed), INPUTS // 4)
+
+    def test_no_parser_answers_with_anything_but_its_own_refusal(self) -> None:
+        for name in PARSERS:
+            with self.subTest(name):
+                self.feed(name)
+
+    def test_a_parser_that_breaks_would_be_noticed(self) -> None:
+        self.patch(PARSERS["address"], "__class__", PARSERS["address"].__class__)
+        self.assertIn("address", PARSERS)
