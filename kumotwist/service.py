@@ -6,7 +6,7 @@ Reading `Server._build` is reading the architecture.  Only here is the reactor i
 
 import gc
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,16 +19,14 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from kumotwist.api.measured import Measured
-from kumotwist.api.operating import operators_endpoints
+from kumotwist.api.operating import operate
 from kumotwist.api.serving import Around as ApiAround
 from kumotwist.api.serving import Serving
 from kumotwist.api.stages import Stages
-from kumotwist.api.traces import Traces
-from kumotwist.api.transfer import Transfers
+from kumotwist.automation.following import with_publishing
 from kumotwist.automation.service import Automation
 from kumotwist.books import Books, Holding, Stage, holdings
 from kumotwist.bounces.classifier import Classifier, matcher_of
-from kumotwist.config.egress import PathSettings
 from kumotwist.config.faults import ConfigFaults
 from kumotwist.config.keys import KeyEvent
 from kumotwist.config.read import read_config, unanswered
@@ -191,10 +189,11 @@ class Server(Service):
         self.ready.start()
         self.scheduler.start()
         self.suppression.start()
+        self.automation.start()
         self.serving.start()
         self.transfers.start()
         self._enumerate()
-        self.publishing.configure(config)
+        self.publishing.configure(with_publishing(config))
         self._listen(config)
         self._begun = True
         self.reload.start()
@@ -228,12 +227,12 @@ class Server(Service):
         self.suppression = Suppression(reactor, self.custody.shelve, self.spool.shelved)
         self.suppression.heed(config.suppression, self.classifier.classify, self.custody.learn_by)
         self.rollup = self._new_rollup(config)
-        self.directions = Directions(config, policy, lambda: self.rollup.sites, over_path=self._over_path)
+        self.directions = Directions(config, policy, self._sites, over_path=lambda *path: self.automation.over(*path))
         self._build_queues()
         self.automation = Automation(
-            reactor, self.custody.shelve, self._session_id, self.ready, self.scheduler.administration, lambda: self.rollup.sites
+            reactor, self.custody.shelve, self._session_id, self.ready, self.scheduler.administration, self._sites, self.resolver
         )
-        self._apply_automation(config)
+        self.automation.heed(config.shaping, self.custody.tell_failures)
         self._build_reception(config, policy)
         self.publishing = Publishing(
             reactor,
@@ -279,12 +278,7 @@ class Server(Service):
                 bound=self.bound,
             )
         )
-        traces = Traces(self.reactor, self.reception, self.delivery.dialogues)
-        stages = self._stages()
-        self.transfers = Transfers(stages, self.node_id)
-        self.serving.endpoints.add(
-            *operators_endpoints(stages, globalLogPublisher), *traces.endpoints(), *self.transfers.endpoints()
-        )
+        self.transfers = operate(self.serving.endpoints, self._stages(), globalLogPublisher)
 
     def _stages(self) -> Stages:
         """What operators reach."""
@@ -295,7 +289,9 @@ class Server(Service):
             spool=self.spool,
             custody=self.custody,
             resolver=self.resolver,
-            throttles=self.throttles,
+            reception=self.reception,
+            dialogues=self.delivery.dialogues,
+            node_id=self.node_id,
             directions=lambda: self.directions,
             in_thread=self.outermost.in_thread,
             resident=lambda: self.residence.held,
@@ -340,9 +336,11 @@ class Server(Service):
             self.suppression.listed,
         )
         self.ready.home = self.delivery.told = self.scheduler
-        self.delivery.courier.node = self.node_id
-        self.delivery.courier.https = lambda: https_policy(self.config.tls.ca_file)
+        self.delivery.courier.introduce(self.node_id, lambda: https_policy(self.config.tls.ca_file))
         self.ready.most_connections = lambda: FEW if self.memory.memory is Memory.NONE else ANY_NUMBER
+
+    def _sites(self) -> Mapping[str, str]:
+        return self.rollup.sites
 
     def _new_rollup(self, config: Config) -> Rollup:
         rolled_up = [domain for domain, rule in config.shaping.rules.items() if rule.mx_rollup and domain != "default"]
@@ -387,9 +385,9 @@ class Server(Service):
         self.rollup.stop()
         self.rollup = self._new_rollup(config)
         self.rollup.start()
-        self._apply_automation(config)
+        self.automation.heed(config.shaping, self.custody.tell_failures)
         policy.times = self.directions.policy.times
-        self.directions = Directions(config, policy, lambda: self.rollup.sites, self.directions.epoch + 1, self._over_path)
+        self.directions = Directions(config, policy, self._sites, self.directions.epoch + 1, self.automation.over)
         self.ready.direct(self.directions)
         self.scheduler.direct(self.directions)
         self.reception.hostname = config.hostname
@@ -401,17 +399,11 @@ class Server(Service):
         self.suppression.heed(config.suppression, self.classifier.classify, self.custody.learn_by)
         if config.logs != old.logs:
             self.logbook.change(config.logs)
-        self.publishing.configure(config)
+        self.publishing.configure(with_publishing(config))
         try:
             self._listen(config)
         except CannotListen as fault:
             self.log.error("configuration: {fault}; the other listeners go on", fault=fault)
-
-    def _apply_automation(self, config: Config) -> None:
-        self.custody.tell_failures(self.automation.hear if self.automation.configure(config.shaping) else None)
-
-    def _over_path(self, settings: PathSettings, source: str, site: str, domain: str) -> PathSettings:
-        return self.automation.overrides.over(settings, source, site, domain)
 
     # Joints between the stages
 

@@ -207,8 +207,9 @@ class CommandTests(SynchronousTestCase):
                         wrong.append((page.name, subcommand, sorted(given - known)))
         self.assertEqual(wrong, [])
 
-    def test_every_subcommand_is_told_in_the_readme(self) -> None:
-        told = {words[0] for words in command_lines(PROJECT / "README.md", "kumotwist")}
+    def test_every_subcommand_is_told_in_the_readme_or_on_the_page_that_it_leads_to(self) -> None:
+        pages = (PROJECT / "README.md", PROJECT / "docs" / "command-line.md")
+        told = {words[0] for page in pages for words in command_lines(page, "kumotwist")}
         self.assertEqual(set(SUBCOMMANDS) - told, set())
 
 

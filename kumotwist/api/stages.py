@@ -8,18 +8,19 @@ from msgspec import Struct
 from kumotwist.automation.overrides import InForce
 from kumotwist.custody import Custody
 from kumotwist.dns.resolver import Resolver
-from kumotwist.egress.throttles import Throttles
 from kumotwist.hooks.directions import Directions
 from kumotwist.injection.service import InThread
 from kumotwist.ready.service import ReadyQueues
+from kumotwist.reception.shared import Reception
 from kumotwist.scheduled.administration import Administration
 from kumotwist.scheduled.service import Scheduler
+from kumotwist.smtp.watching import Dialogues
 from kumotwist.spool.service import Spool
 
 
 class Stages(Struct, frozen=True, kw_only=True):
     """
-    directions: those that hold now.  resident: octets of waiting messages in memory.
+    directions: those that hold now.  resident: octets of waiting messages in memory.  dialogues: outbound ones.
 
     in_force: what automation has set, by source, site and domain.
     """
@@ -30,7 +31,9 @@ class Stages(Struct, frozen=True, kw_only=True):
     spool: Spool
     custody: Custody
     resolver: Resolver
-    throttles: Throttles
+    reception: Reception
+    dialogues: Dialogues
+    node_id: str
     directions: Callable[[], Directions]
     in_thread: InThread
     resident: Callable[[], int]

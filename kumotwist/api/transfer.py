@@ -76,10 +76,9 @@ class Transfers:
 
     log = Logger()
 
-    def __init__(self, stages: Stages, node: str) -> None:
-        """node: our own id."""
+    def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._node = node
+        self._node = stages.node_id
         self._coming: set[str] = set()  # ids of messages that are being taken in
         self._sweeping: IDelayedCall | None = None
 

@@ -25,7 +25,7 @@ from kumotwist.ready.standing import Standing
 from kumotwist.scheduled.administration import Administration
 from kumotwist.scheduled.orders import Criteria, criteria_text
 
-_HARDLY = 1.0  # seconds that an effect must last longer, to be renewed; a tenth of the rule's duration, if that is less
+_HARDLY = 1.0  # seconds that an effect must last longer, to be renewed; a tenth of what it lasts, if that is less
 _LONGEST_REASON = 400  # characters
 
 _SUSPENDING = frozenset({AutomationAction.SUSPEND_TENANT, AutomationAction.SUSPEND_CAMPAIGN})
@@ -87,28 +87,30 @@ class Effects:
         elif action.kind in _SUSPENDING or action.kind in _BOUNCING:
             criteria = criteria_of(action.kind, seen.queue)
             if action.kind in _SUSPENDING:
-                self._suspend_queues(rule, action.kind, criteria, reason, expires)
+                self.suspend_queues(criteria, reason, expires, action.kind.value)
             else:
-                self._bounce_queues(rule, action.kind, criteria, reason, expires)
+                self.bounce_queues(criteria, reason, expires, action.kind.value)
         elif not seen.path:
             self._not_done(rule, action, seen, "the message was on no path")
         elif action.kind is AutomationAction.SUSPEND:
-            self._suspend_path(rule, seen, reason, expires)
+            self.suspend_path(seen.path, reason, expires)
         else:
             self._set(rule, number, action, seen, reason, expires)
 
-    def _suspend_path(self, rule: Rule, seen: Seen, reason: str, expires: float) -> None:
-        if self._worth(rule, self._ready.orders, seen.path, expires):
-            self._keep(self._ready.suspend(seen.path, reason, expires=expires))
-            self._done(AutomationAction.SUSPEND, seen.path, reason, expires)
+    # What other nodes' responses may lead to, too.  reason: for people.  expires: epoch seconds.
 
-    def _suspend_queues(self, rule: Rule, kind: AutomationAction, criteria: Criteria, reason: str, expires: float) -> None:
-        if self._worth(rule, self._administration.orders.suspending, criteria, expires):
+    def suspend_path(self, path: str, reason: str, expires: float) -> None:
+        if self._worth(self._ready.orders, path, expires):
+            self._keep(self._ready.suspend(path, reason, expires=expires))
+            self._done("Suspend", path, reason, expires)
+
+    def suspend_queues(self, criteria: Criteria, reason: str, expires: float, kind: str = "SuspendTenant") -> None:
+        if self._worth(self._administration.orders.suspending, criteria, expires):
             self._keep(self._administration.suspend(criteria, reason, expires=expires))
             self._done(kind, criteria_text(criteria), reason, expires)
 
-    def _bounce_queues(self, rule: Rule, kind: AutomationAction, criteria: Criteria, reason: str, expires: float) -> None:
-        if self._worth(rule, self._administration.orders.bouncing, criteria, expires):
+    def bounce_queues(self, criteria: Criteria, reason: str, expires: float, kind: str = "Bounce") -> None:
+        if self._worth(self._administration.orders.bouncing, criteria, expires):
             self._keep(self._administration.bounce(criteria, reason, expires=expires))
             self._done(kind, criteria_text(criteria), reason, expires)
 
@@ -126,22 +128,22 @@ class Effects:
             set_at=seen.at,
             expires=expires,
         )
-        if self._worth(rule, self._overrides.standing, override.subject, expires):
+        if self._worth(self._overrides.standing, override.subject, expires):
             self._keep(self._overrides.standing.add(override))
             where = f"{action.name} of {seen.path}" + (f" for {override.domain}" if of_domain else "")
-            self._done(action.kind, f"{where} to {action.value}", reason, expires)
+            self._done(action.kind.value, f"{where} to {action.value}", reason, expires)
 
-    @staticmethod
-    def _worth(rule: Rule, standing: Standing[Any], subject: Any, expires: float) -> bool:
+    def _worth(self, standing: Standing[Any], subject: Any, expires: float) -> bool:
         """Whether there is nothing like it yet, or it ends sooner."""
+        left = expires - self._clock.seconds()
         there = standing.about(subject)
-        return there is None or expires > there.expires + min(_HARDLY, rule.said.duration / 10)
+        return left > 0 and (there is None or expires > there.expires + min(_HARDLY, left / 10))
 
-    def _done(self, kind: AutomationAction, what: str, reason: str, expires: float) -> None:
-        self.done[kind.value] = self.done.get(kind.value, 0) + 1
+    def _done(self, kind: str, what: str, reason: str, expires: float) -> None:
+        self.done[kind] = self.done.get(kind, 0) + 1
         self.log.info(
             "{action}: {what}, for {duration} until {until}: {reason}",
-            action=kind.value,
+            action=kind,
             what=what,
             duration=format_duration(round(expires - self._clock.seconds())),
             until=rfc3339(expires),

@@ -7,6 +7,7 @@ asked for now and then; while a daemon does not answer, what it said last holds.
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from twisted.python.failure import Failure
 
 from kumotwist.automation.effects import Effects
 from kumotwist.config.egress import PathSettings
-from kumotwist.config.faults import Place
+from kumotwist.config.faults import Broken, Place
 from kumotwist.config.log_hooks import WebhookHook
 from kumotwist.config.placed import Entry, Table
 from kumotwist.config.placed_toml import read_toml
@@ -34,7 +35,7 @@ from kumotwist.dns.resolver import Resolver
 from kumotwist.scheduled.orders import Criteria
 
 AGAIN = 30.0  # seconds until a lost daemon is called again
-OVERLAY = 10.0  # seconds between two looks at the parameters
+OVERLAY = 5.0  # seconds between two looks at the parameters
 _PATIENCE = 20.0  # seconds
 _PUBLISHED = ("TransientFailure", "Bounce")
 
@@ -89,7 +90,7 @@ class Following:
                 self._changed()
         for url in shaping.subscribe:
             if url not in self._daemons:
-                self._daemons[url] = _Daemon(self._reactor, url.rstrip("/"), self.hear, lambda text, url=url: self.learn(url, text))
+                self._daemons[url] = _Daemon(self._reactor, url.rstrip("/"), self.hear, partial(self.learn, url))
                 self._daemons[url].start()
 
     def stop(self) -> None:
@@ -121,7 +122,11 @@ class Following:
         """What a daemon says of parameters, as a shaping file."""
         reading = Reading()
         place = Place(url, 1, 1)
-        table = read_toml(url, text, reading.faults)
+        try:
+            table = read_toml(url, text, reading.faults)
+        except Broken as fault:
+            self.log.warn("automation: {fault}", fault=f"{url}:{fault.place.line}: {fault.what}")
+            return
         if not isinstance(table, Table):
             table = Table({}, place)
         shaping = read_shaping(reading, Table({"rules": Entry(table, place)}, place))
@@ -166,9 +171,7 @@ class _Daemon:
 
     log = Logger()
 
-    def __init__(
-        self, reactor: Any, url: str, hear: Callable[[bytes], None], learn: Callable[[str], Any]
-    ) -> None:
+    def __init__(self, reactor: Any, url: str, hear: Callable[[bytes], None], learn: Callable[[str], Any]) -> None:
         self._reactor = reactor
         self._url = url
         self._hear = hear
@@ -199,7 +202,8 @@ class _Daemon:
         parts = urlsplit(self._url)
         secure = parts.scheme == "https"
         host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-        factory = FollowerFactory(f"ws{'s' if secure else ''}://{parts.netloc}{parts.path}/subscribe_event_v1", self._hear, self._lost)
+        address = f"{'wss' if secure else 'ws'}://{parts.netloc}{parts.path}/subscribe_event_v1"
+        factory = FollowerFactory(address, self._hear, self._lost)
         escaped = host.replace(":", "\\:")
         endpoint = clientFromString(self._reactor, f"tcp:{escaped}:{port}:timeout={int(_PATIENCE)}")
         if secure:
@@ -231,7 +235,8 @@ class _Daemon:
 
     async def _ask(self) -> None:
         try:
-            answer = await treq.get(f"{self._url}/get_config_v1/shaping.toml", timeout=_PATIENCE, reactor=self._reactor, persistent=False)
+            url = f"{self._url}/get_config_v1/shaping.toml"
+            answer = await treq.get(url, timeout=_PATIENCE, reactor=self._reactor, persistent=False)
             text = await treq.text_content(answer, "utf-8")
         except CancelledError:
             return

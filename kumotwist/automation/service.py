@@ -15,10 +15,13 @@ from twisted.python.failure import Failure
 
 from kumotwist.automation.counting import Counts
 from kumotwist.automation.effects import Effects, Seen
+from kumotwist.automation.following import Following
 from kumotwist.automation.overrides import Overrides
 from kumotwist.automation.rules import Rule, RuleBook, Scope
+from kumotwist.config.egress import PathSettings
 from kumotwist.config.shaping import ShapingSettings
-from kumotwist.custody import Told
+from kumotwist.custody import Hears, Told
+from kumotwist.dns.resolver import Resolver
 from kumotwist.logs.record import RecordType
 from kumotwist.mail.disposition import Attempt
 from kumotwist.mail.message import Message
@@ -51,8 +54,13 @@ class Automation:
         ready: ReadyQueues,
         administration: Administration,
         rollup: Callable[[], Mapping[str, str]],
+        resolver: Resolver | None = None,
     ) -> None:
-        """new_id: for an order.  rollup: the sites that rule domains are known to have now."""
+        """
+        new_id: for an order.  rollup: the sites that rule domains are known to have now.
+
+        resolver: for what other nodes say of domains; None: nobody is followed.
+        """
         self._clock = clock
         self._shelve = shelve
         self._ready = ready
@@ -61,6 +69,9 @@ class Automation:
         self._counts = Counts()
         self.overrides = Overrides(clock, shelve, self._path_changed)
         self.effects = Effects(clock, new_id, ready, administration, self.overrides)
+        self.following = Following(clock, self.effects, resolver, self._all_changed) if resolver is not None else None
+        self._shaping = ShapingSettings()
+        self._started = False
         self.heard = 0
         self.fitted = 0
         self._waiting: list[Seen] = []
@@ -77,10 +88,17 @@ class Automation:
         """The rules from now on.  Whether there are any: else nothing need be heard."""
         self._book = RuleBook(shaping if shaping.automation else ShapingSettings())
         self._known.clear()
+        self._shaping = shaping
+        if self._started:
+            self._follow()
         self.overrides.configure(self._book.rules)
         for name in self._book.idle:
             self.log.warn("provider {name} has rules of automation and no `match`: they never fit", name=name)
         return bool(self._book)
+
+    def heed(self, shaping: ShapingSettings, tell: Callable[[Hears | None], None]) -> None:
+        """The rules from now on; `tell` is told who is to hear of failures, or that nobody is."""
+        tell(self.hear if self.configure(shaping) else None)
 
     def load(self, shelved: Iterable[tuple[str, bytes]]) -> None:
         """What the spool's shelf has under `automation/`; before anything is admitted."""
@@ -89,8 +107,25 @@ class Automation:
         for key, fault in self._counts.load(kept):
             self.log.error("{key} on the spool's shelf counts nothing: {fault}; it is left there", key=key, fault=fault)
 
+    def start(self) -> None:
+        """Follow others; once all that is known from before is loaded."""
+        self._started = True
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.following is not None:
+            self.following.configure(self._shaping)
+
+    def over(self, settings: PathSettings, source: str, site: str, domain: str) -> PathSettings:
+        """The settings of a path with what automation has set there, of other nodes' first."""
+        if self.following is not None:
+            settings = self.following.over(settings, source, site, domain)
+        return self.overrides.over(settings, source, site, domain)
+
     def stop(self) -> None:
         """Write down what was counted, and look at no clock any more."""
+        if self.following is not None:
+            self.following.stop()
         if self._turn is not None:
             self._turn.cancel()
             self._look()
@@ -192,6 +227,10 @@ class Automation:
         self._paths.add(path)
         if self._asking is None:
             self._asking = self._clock.callLater(0, self._ask)
+
+    def _all_changed(self) -> None:
+        for queue in self._ready:
+            self._path_changed(queue.name)
 
     def _ask(self) -> None:
         self._asking = None

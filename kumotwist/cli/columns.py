@@ -10,22 +10,29 @@ _NARROWEST = 8  # cells that a column keeps, however narrow the terminal
 
 
 def columns(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = (), width: int | None = None
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[int] = (),
+    keep: Collection[int] = (),
+    width: int | None = None,
 ) -> list[str]:
     """
     A table's lines, its headings first.
 
     right: columns whose numbers stand at the right.  width: cells of the terminal; None: nothing is cut.  Where the table is
-    too wide, its widest columns are cut, those at the right never.
+    too wide, its widest columns are cut, but never those at the right, nor those in `keep`: an id is of no use without its end.
     """
     cells = [[escaped(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     if width is not None:
-        widths = fitted(widths, width, keep=right)
-    return [
-        " ".join(_padded(cell, size, n in right) for n, (cell, size) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in cells
-    ]
+        widths = fitted(widths, width, keep={*right, *keep})
+    return [_line(row, widths, right) for row in cells]
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    cells = (_padded(cell, size, n in right) for n, (cell, size) in enumerate(zip(row, widths, strict=True)))
+    return " ".join(cells).rstrip()
 
 
 def fitted(widths: Sequence[int], width: int, keep: Collection[int] = ()) -> list[int]:

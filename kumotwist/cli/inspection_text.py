@@ -60,7 +60,7 @@ def scheduled_lines(told: Told, width: int | None, *, config: bool) -> list[str]
             (one["id"], _when(one["message"]), _attempts(one["message"]), one["message"]["sender"], _to(one["message"]))
             for one in messages
         ]
-        lines += ["", *columns(("MESSAGE", "DUE", "TRIES", "SENDER", "RECIPIENT"), rows, right={2}, width=width)]
+        lines += ["", *columns(("MESSAGE", "DUE", "TRIES", "SENDER", "RECIPIENT"), rows, right={2}, keep={0}, width=width)]
         more = told["num_scheduled"] - len(messages)
         if more > 0:
             lines.append(f"and {more:,} more (--limit N, --no-limit)")
@@ -167,7 +167,7 @@ def connection_lines(dispatchers: list[Told], patience: str, width: int | None) 
         )
         for one in dispatchers
     ]
-    heading, *table = columns(headings, rows, right={1, 2, 3, 4, 5}, width=width)
+    heading, *table = columns(headings, rows, right={1, 2, 3, 4, 5}, keep={0}, width=width)
     lines = [heading]
     for line, one in zip(table, dispatchers, strict=True):
         lines += [line, f"  {phase_words(one['phase'])} for {one['time_in_current_phase']}"]

@@ -59,17 +59,17 @@ def rough(duration: str) -> str:
 
 def suspension_lines(orders: Sequence[Order], width: int | None) -> list[str]:
     rows = [(one["id"], one["reason"], rough(one["duration"]), described(one)) for one in orders]
-    return columns(("ID", "REASON", "REMAIN", "CRITERIA"), rows, width=width)
+    return columns(("ID", "REASON", "REMAIN", "CRITERIA"), rows, keep={0}, width=width)
 
 
 def bounce_lines(orders: Sequence[Order], width: int | None) -> list[str]:
     rows = [(one["id"], one["reason"], rough(one["duration"]), f"{one['total_bounced']:,}", described(one)) for one in orders]
-    return columns(("ID", "REASON", "REMAIN", "BOUNCED", "CRITERIA"), rows, right={3}, width=width)
+    return columns(("ID", "REASON", "REMAIN", "BOUNCED", "CRITERIA"), rows, right={3}, keep={0}, width=width)
 
 
 def ready_suspension_lines(orders: Sequence[Order], width: int | None) -> list[str]:
     rows = [(one["id"], one["reason"], rough(one["duration"]), one["name"]) for one in orders]
-    return columns(("ID", "REASON", "REMAIN", "READY QUEUE"), rows, width=width)
+    return columns(("ID", "REASON", "REMAIN", "READY QUEUE"), rows, keep={0}, width=width)
 
 
 @click.command("suspend")

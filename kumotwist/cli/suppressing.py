@@ -29,7 +29,7 @@ def suppression_lines(entries: Sequence[Mapping[str, Any]], width: int | None) -
         )
         for one in entries
     ]
-    return columns(("ID", "RECIPIENT OR DOMAIN", "TENANT", "REMAIN", "REASON"), rows, width=width)
+    return columns(("ID", "RECIPIENT OR DOMAIN", "TENANT", "REMAIN", "REASON"), rows, keep={0}, width=width)
 
 
 @click.command("suppress")

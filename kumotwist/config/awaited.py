@@ -32,5 +32,4 @@ AWAITED: Mapping[Any, frozenset[str]] = {
         vault_path
         vault_token
     """),
-    "shaping": _names("publish subscribe"),
 }

@@ -15,6 +15,7 @@ from kumotwist.config.egress import PathSettings
 from kumotwist.config.faults import Place
 from kumotwist.config.fields import BadValue, Limit, Rate, shown
 from kumotwist.config.kinds import Kind, kind_of
+from kumotwist.config.log_hooks import HttpUrl
 from kumotwist.config.placed import Entry, Placed, Table, Text, described
 from kumotwist.config.read_automation import read_automation
 from kumotwist.config.read_keys import CERTIFICATE, KEY, PAIR, check_both, check_fit, check_secret
@@ -114,8 +115,10 @@ def read_shaping(reading: Reading, given: Placed) -> ShapingSettings:
             found.add(reading.table(entry.value, key))
         elif key == "automation":
             found.switch_automation(section)
+        elif key in ("publish", "subscribe"):
+            found.daemons[key] = reading.value(tuple[HttpUrl, ...], entry.value, key)
         elif key != "files":
-            reading.unknown(key, entry, "shaping", ("automation", "files", "rules"), "shaping")
+            reading.unknown(key, entry, "shaping", ("automation", "files", "publish", "rules", "subscribe"), "shaping")
     return found.settings()
 
 
@@ -153,6 +156,7 @@ class _ShapingReading:
         self._rules: dict[str, _Block] = {}
         self._providers: dict[str, _Block] = {}
         self.automation = True
+        self.daemons: dict[str, Any] = {}
 
     def switch_automation(self, section: Table) -> None:
         self.automation = self._switch(section, "automation", True)
@@ -163,6 +167,7 @@ class _ShapingReading:
             provider={name: block.provider(name) for name, block in self._providers.items()},
             automation=self.automation,
             places=dict(self._places()),
+            **{key: urls for key, urls in self.daemons.items() if urls is not UNFIT},
         )
 
     def _places(self) -> Iterator[tuple[Spot, str]]:

@@ -104,10 +104,12 @@ class ShapingSettings(Struct, frozen=True, kw_only=True):
     """
     Section `shaping`: `default` and domain → rule, and the providers; both in the order in which they were first read.
 
-    automation: rules of automation act.  places: `file:line` of what was read.
+    automation: rules of automation act.  publish, subscribe: URLs of shared daemons.  places: `file:line` of what was read.
     """
 
     rules: Mapping[str, ShapingRule] = {}
     provider: Mapping[str, Provider] = {}
     automation: bool = True
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
     places: Mapping[Spot, str] = {}

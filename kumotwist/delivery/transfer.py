@@ -45,16 +45,19 @@ class Courier:
     """
     What sessions with other nodes share: their connections, and who we are.
 
-    node: our own id.  https: whom we believe that they are the host that they say.  Both are set once, by the composition
-    root, before the first session.
+    node: our own id.
     """
 
     node: str
-    https: Callable[[], IPolicyForHTTPS]
+    _https: Callable[[], IPolicyForHTTPS]
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._pool: HTTPConnectionPool | None = None
+
+    def introduce(self, node: str, https: Callable[[], IPolicyForHTTPS]) -> None:
+        """Once, before the first session.  https: whom we believe, now, that they are the host that they say."""
+        self.node, self._https = node, https
 
     async def bring(self, url: str, body: bytes) -> tuple[int, bytes]:
         """Status and answer.  Raises what goes wrong on the way."""
@@ -62,7 +65,7 @@ class Courier:
             self._pool = HTTPConnectionPool(self._reactor)
             self._pool.maxPersistentPerHost = _KEPT
             self._pool.retryAutomatically = False
-        agent = Agent(self._reactor, self.https(), connectTimeout=_CONNECT, pool=self._pool)
+        agent = Agent(self._reactor, self._https(), connectTimeout=_CONNECT, pool=self._pool)
         headers = Headers({b"Content-Type": [b"application/gzip"], b"User-Agent": [b"KumoTwist"]})
         coming = Deferred.fromCoroutine(self._post(url, body, headers, agent))
         return await coming.addTimeout(_PATIENCE, self._reactor)

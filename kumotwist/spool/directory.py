@@ -26,7 +26,7 @@ from kumotwist.spool.change import Change, decode_message, encode_envelope
 from kumotwist.spool.store import SpoolUnusable, record_lines
 
 _HEADER = 12  # octets before a journal line: number (8), length (4)
-_FINAL_TYPES = frozenset({"Delivery", "Bounce", "Expiration", "AdminBounce"})
+_FINAL_TYPES = frozenset({"Delivery", "Bounce", "Expiration", "AdminBounce", "XferOut"})
 _CUT_AT = 16 * 1024 * 1024  # octets of forgotten journal at its head that are worth a rewrite
 
 

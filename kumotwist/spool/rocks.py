@@ -89,8 +89,7 @@ class RocksStore:
         self._to_contents = self._db.get_column_family_handle(_CONTENTS)
         self._to_journal = self._db.get_column_family_handle(_JOURNAL)
         self._to_shelf = self._db.get_column_family_handle(_SHELF)
-        self._synced = WriteOptions()
-        self._synced.sync = flush
+        self._flush = flush
         self._lazily = WriteOptions()
 
     def write(self, changes: Sequence[Change], first_sequence: int) -> None:
@@ -115,7 +114,11 @@ class RocksStore:
                     delete(name.encode(), self._to_shelf)
                 else:
                     put(name.encode(), value, self._to_shelf)
-        self._db.write(batch, self._synced)
+        # Written first and synced then: the binding holds the interpreter's lock while it writes, and lets go of it only in
+        # `flush_wal`.  With a write that syncs, each sync would stop the reactor.
+        self._db.write(batch, self._lazily)
+        if self._flush:
+            self._db.flush_wal(True)
 
     def load(self, message_ids: Sequence[str], contents: bool) -> list[tuple[bytes, bytes | None] | None]:
         keys: list[Any] = [key_of(message_id) for message_id in message_ids]

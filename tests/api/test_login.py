@@ -26,8 +26,9 @@ class DoorsTests(SynchronousTestCase):
         self.clock = Clock()
         self.asked: list[tuple[str, ...]] = []
         self.said: list[Any] = []
-        globalLogPublisher.addObserver(self.said.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.said.append)
+        hear: Any = self.said.append
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
 
         def check(user: str, password: str) -> bool:
             self.asked.append((user, password))

@@ -33,6 +33,7 @@ class DescriptionTests(HttpTestCase):
             )
             @given(case=strategy)
             def ask(case: Any) -> None:
+                case.headers.pop("Authorization", None)  # what it makes up is wrong, and who guesses waits
                 response = case.call(base_url=base, timeout=30)
                 case.validate_response(response, checks=self.checks)
 

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 from twisted.trial.unittest import SynchronousTestCase
@@ -142,7 +142,7 @@ class OnTheWireTests(OperatedCase):
 
 class ClientsWordsTests(SynchronousTestCase):
     # what the client says (b) and is answered (str), in turn → what is shown
-    DIALOGUES = [
+    DIALOGUES: ClassVar[list[tuple[list[Any], bytes]]] = [
         ([b"AUTH PLAIN c2VjcmV0\r\n", "235 ok", b"NOOP\r\n"], b"AUTH PLAIN (not shown)\r\nNOOP\r\n"),
         ([b"auth login\r\n", "334 x", b"c2VjcmV0\r\n", "334 y", b"c2VjcmV0\r\n", "535 no", b"QUIT\r\n"],
          b"auth login\r\n(not shown)\r\n(not shown)\r\nQUIT\r\n"),

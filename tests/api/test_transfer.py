@@ -69,7 +69,7 @@ class NodesTests(OperatedCase):
         return self.operated(NOWHERE, name, retry="1 h")
 
     def waiting(self, node: Operated, queue: str) -> int:
-        answer = requests.get(f"{node.base}/api/admin/inspect-sched-q/v1", params={"queue_name": queue, "limit": 0}, timeout=60)
+        answer = requests.get(f"{node.base}/api/admin/inspect-sched-q/v1", params={"queue_name": queue, "limit": "0"}, timeout=60)
         count: int = answer.json()["num_scheduled"] if answer.status_code == 200 else 0
         return count
 

@@ -10,7 +10,7 @@ from kumotwist.automation.rules import Layer
 from tests.dns.server import Answer, code, nothing, records
 from tests.examples.nameserver import Nameserver
 from tests.peers.evidence import Record
-from tests.peers.support import SINK_HOST, PeerTestCase, Server, Sink, wait_until
+from tests.peers.support import KUMOTWIST, SINK_HOST, PeerTestCase, Running, Server, Sink, wait_until
 
 BEHAVIOUR = """
 local_parts:
@@ -46,8 +46,8 @@ def zone() -> dict[str, Answer]:
     }
 
 
-class AutomationTests(PeerTestCase):
-    """Rules stand for a provider, a site and a domain in turn; they last four seconds."""
+class AutomationCase(PeerTestCase):
+    """Mail through a server to a sink that wants it slower."""
 
     def begin(self, layer: Layer, action: str, trigger: str = "Immediate") -> Server:
         rule = f"automation: [{{regex: slow down, action: {action}, trigger: {trigger}, duration: {LASTS}}}]"
@@ -89,6 +89,18 @@ class AutomationTests(PeerTestCase):
                 lambda all_: sum(one["type"] == "TransientFailure" for one in all_) >= self.seen, f"answer {self.seen}"
             )
 
+    def origins(self) -> Any:
+        """What resolve-egress-path says of who says what."""
+        base = self.server_.hear("HTTP listens on ").strip()
+        query = {"domain": "example.org", "source": "ip-1"}
+        answer = requests.get(f"http://{base}/api/admin/resolve-egress-path/v1", params=query, timeout=30)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer.json()["origins"]
+
+
+class AutomationTests(AutomationCase):
+    """Rules stand for a provider, a site and a domain in turn; they last four seconds."""
+
     def test_a_provider_suspends_one_source(self) -> None:
         self.begin(Layer.PROVIDER, "Suspend", "{Threshold: 2/hr}")
         self.refuse()
@@ -118,14 +130,6 @@ class AutomationTests(PeerTestCase):
         self.assertNotIn("ehlo_domain", self.origins())
         self.assertEqual(self.origins()["smtp_port"]["by"], "default")
 
-    def origins(self) -> Any:
-        """What resolve-egress-path says of who says what."""
-        base = self.server_.hear("HTTP listens on ").strip()
-        query = {"domain": "example.org", "source": "ip-1"}
-        answer = requests.get(f"http://{base}/api/admin/resolve-egress-path/v1", params=query, timeout=30)
-        self.assertEqual(answer.status_code, 200, answer.text)
-        return answer.json()["origins"]
-
     def test_a_domain_bounces_for_a_while(self) -> None:
         self.begin(Layer.DOMAIN, "Bounce")
         self.refuse()
@@ -140,3 +144,46 @@ class AutomationTests(PeerTestCase):
         self.arrived(self.send(tenant="u"))
         self.assertIn("ScheduledQueueWasSuspended", self.record("Delayed", waiting)["response"]["content"])
         self.arrived(waiting)
+
+
+TOGETHER = """
+http_listeners: [{{listen: "127.0.0.1:0"}}]
+spool: {{path: tsa}}
+dns: {{nameservers: ["{nameserver}"]}}
+shaping:
+  rules:
+    provider:
+      p:
+        match: [{{MXSuffix: .provider.test}}]
+        automation:
+          - regex: slow down
+            action: [{{SetConfig: {{name: ehlo_domain, value: slower.example}}}}, SuspendTenant]
+            duration: 12
+"""
+
+
+class SharedTests(AutomationCase):
+    """Two programs: one that delivers, and one that reacts."""
+
+    def begin_both(self) -> None:
+        self.sink_ = self.sink(BEHAVIOUR)
+        nameserver = Nameserver(zone()).address
+        (self.place / "tsa.yaml").write_text(TOGETHER.format(nameserver=nameserver), "utf-8")
+        tsa = self.started(Running(self.place, "tsa", [*KUMOTWIST, "tsa", "--config", str(self.place / "tsa.yaml")]))
+        url = f"http://{tsa.hear('tsa: listening on ').strip()}"
+        config = CONFIG.format(nameserver=nameserver, port=self.sink_.port, rules="")
+        self.server_ = self.server(config.replace("shaping:\n", f"shaping:\n  publish: [{url}]\n  subscribe: [{url}]\n"))
+        self.numbers, self.seen = count(1), 0
+
+    def test_what_a_shared_daemon_concludes_holds_here(self) -> None:
+        self.begin_both()
+        self.assertEqual(self.arrived(self.send())["ehlo"], "mta.peers.example")
+        self.refuse()
+        self.server_.hear("SuspendTenant: domain=example.org, tenant=t, for ")
+        waiting = self.send()
+        self.assertIn("ScheduledQueueWasSuspended", self.record("Delayed", waiting)["response"]["content"])
+        look = lambda: self.arrived(self.send(tenant="u"))["ehlo"] == "mta.peers.example"  # noqa: E731
+        self.assertTrue(look(), "what one source was told is for that source")
+        wait_until(lambda: "ehlo_domain" in self.origins(), "the parameter is known here", every=0.5)
+        self.arrived(waiting)
+        self.server_.stop()

@@ -136,11 +136,11 @@ class SubscriberTests(TestCase):
         factory: Any = WebSocketClientFactory(f"ws://{address}{path}")  # type: ignore[no-untyped-call]
         factory.protocol, factory.heard, factory.gone = Follower, DeferredQueue(), Deferred()
         host, _, port = address.rpartition(":")
-        connection = reactor.connectTCP(host, int(port), factory)  # type: ignore[attr-defined]
+        connection = reactor.connectTCP(host, int(port), factory)
 
         def end() -> Any:
             connection.disconnect()
-            return factory.gone.addCallback(lambda _: deferLater(reactor, 0))  # type: ignore[arg-type]
+            return factory.gone.addCallback(lambda _: deferLater(reactor, 0))
 
         self.addCleanup(end)
         return factory.heard

@@ -75,7 +75,7 @@ class RowTests(SynchronousTestCase):
         self.assertEqual([row.queued for row in sorted_ready(rows, by_volume=True, limit=1)], [11])
 
     def test_scheduled_queues_have_the_orders_about_them(self) -> None:
-        suspensions = [{"reason": "s", "tenant": "t"}, {"reason": "else", "queue_names": ["c.example"]}]
+        suspensions: list[dict[str, Any]] = [{"reason": "s", "tenant": "t"}, {"reason": "else", "queue_names": ["c.example"]}]
         rows = scheduled_rows(self.metrics, suspensions, [{"reason": "b"}])
         self.assertEqual(
             scheduled_lines(sorted_scheduled(rows, by_volume=True, limit=None), None),
@@ -124,6 +124,10 @@ class ColumnTests(SynchronousTestCase):
         lines = columns(("A", "N"), [("x" * 40, "1"), ("\u90f5" * 20, "22")], right={1}, width=20)
         self.assertEqual(lines[1], "x" * 16 + "\u2026  1")
         self.assertEqual(lines[2][:8], "\u90f5" * 8)
+
+    def test_an_id_is_whole_in_every_terminal(self) -> None:
+        lines = columns(("ID", "REASON"), [("x" * 36, "because " * 9)], keep={0}, width=60)
+        self.assertEqual((lines[1][:36], len(lines[1])), ("x" * 36, 60))
 
     def test_without_a_terminal_nothing_is_cut(self) -> None:
         self.assertEqual(columns(("A",), [("x" * 500,)]), ["A", "x" * 500])

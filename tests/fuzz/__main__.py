@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz.parsers import PARSERS
 
-AT_A_TIME = 2000
+AT_A_TIME = 300
 
 
 def main() -> int:

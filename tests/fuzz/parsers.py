@@ -43,7 +43,26 @@ class Parser(Struct, frozen=True):
 
 def mixed(*words: bytes) -> st.SearchStrategy[bytes]:
     """Octets in which these words, and what separates them, turn up far more often than by chance."""
-    marks = [b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b";", b"=", b"<", b">", b"@", b'"', b"\\", b"(", b".", b"\xff", b"\xc3\xbc"]
+    marks = [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\0",
+        b" ",
+        b"\t",
+        b":",
+        b";",
+        b"=",
+        b"<",
+        b">",
+        b"@",
+        b'"',
+        b"\\",
+        b"(",
+        b".",
+        b"\xff",
+        b"\xc3\xbc",
+    ]
     pieces = st.one_of(st.sampled_from([*words, *marks]), st.binary(max_size=6))
     return st.lists(pieces, max_size=40).map(b"".join)
 
@@ -113,7 +132,7 @@ def _dkim(octets: bytes) -> None:
         canonical_body(octets, form)
     for parse, refusal in ((parse_key_record, KeyUnusable), (parse_results, BadResults)):
         with suppress(refusal, BadTags):
-            parse(_text(octets))  # type: ignore[operator]  # each takes a text
+            parse(_text(octets))
     with suppress(BadTags):
         read_signature(octets, parse_tags(octets.decode("latin-1")), 0.0)
 
@@ -140,34 +159,99 @@ def _queue_name(given: tuple[str, str | None, str | None, str | None]) -> None:
 
 _NAMES = st.one_of(st.none(), st.text(max_size=12))
 _REPORTS = mixed(
-    b"Content-Type: multipart/report; boundary=x\r\n", b"\r\n--x\r\n", b"--x--", b"report-type=delivery-status", b"Final-Recipient: rfc822; ",
-    b"Content-Type: message/delivery-status\r\n\r\n", b"Content-Type: message/feedback-report\r\n\r\n", b"Action: failed\r\n",
-    b"Status: 5.1.1\r\n", b"Diagnostic-Code: smtp; 550 5.1.1 x\r\n", b"Feedback-Type: abuse\r\n", b"Content-Transfer-Encoding: base64\r\n",
-    b"Content-Type: message/rfc822\r\n\r\n", b"Original-Rcpt-To: b@example.org\r\n", b"Arrival-Date: ", b"=?utf-8?q?x?=",
-)  # fmt: skip
+    b"Content-Type: multipart/report; boundary=x\r\n",
+    b"\r\n--x\r\n",
+    b"--x--",
+    b"report-type=delivery-status",
+    b"Final-Recipient: rfc822; ",
+    b"Content-Type: message/delivery-status\r\n\r\n",
+    b"Content-Type: message/feedback-report\r\n\r\n",
+    b"Action: failed\r\n",
+    b"Status: 5.1.1\r\n",
+    b"Diagnostic-Code: smtp; 550 5.1.1 x\r\n",
+    b"Feedback-Type: abuse\r\n",
+    b"Content-Transfer-Encoding: base64\r\n",
+    b"Content-Type: message/rfc822\r\n\r\n",
+    b"Original-Rcpt-To: b@example.org\r\n",
+    b"Arrival-Date: ",
+    b"=?utf-8?q?x?=",
+)
 
 PARSERS: Mapping[str, Parser] = {
     "server": Parser(
-        mixed(b"EHLO x\r\n", b"MAIL FROM:<a@b.c>\r\n", b"RCPT TO:<d@e.f>\r\n", b"DATA\r\n", b".\r\n", b"\r\n.\r\n", b"BDAT 5 LAST\r\n", b"BDAT 9\r\n",
-              b"RSET\r\n", b"AUTH PLAIN ", b"STARTTLS\r\n", b"\n.\n", b"\r.\r", b"\r\n.\n", b"XCLIENT ADDR=", b"x" * 250), _server,
+        mixed(
+            b"EHLO x\r\n",
+            b"MAIL FROM:<a@b.c>\r\n",
+            b"RCPT TO:<d@e.f>\r\n",
+            b"DATA\r\n",
+            b".\r\n",
+            b"\r\n.\r\n",
+            b"BDAT 5 LAST\r\n",
+            b"BDAT 9\r\n",
+            b"RSET\r\n",
+            b"AUTH PLAIN ",
+            b"STARTTLS\r\n",
+            b"\n.\n",
+            b"\r.\r",
+            b"\r\n.\n",
+            b"XCLIENT ADDR=",
+            b"x" * 250,
+        ),
+        _server,
     ),
-    "command": Parser(mixed(b"MAIL FROM:", b"RCPT TO:", b"<a@b.c>", b" SIZE=", b" BODY=8BITMIME", b"BDAT ", b"XCLIENT ", b"AUTH "), parse_command),
+    "command": Parser(
+        mixed(b"MAIL FROM:", b"RCPT TO:", b"<a@b.c>", b" SIZE=", b" BODY=8BITMIME", b"BDAT ", b"XCLIENT ", b"AUTH "), parse_command
+    ),
     "client": Parser(mixed(b"250 ", b"250-", b"550 5.1.1 x", b"421 ", b"354 go\r\n", b"x" * 600), _client),
-    "address": Parser(st.one_of(st.text(max_size=80), mixed(b"a@b.c", b"[192.0.2.1]", b"[IPv6:", b"xn--", b"..").map(_text)),
-                      _refusing(BadAddress)(parse_mailbox)),
+    "address": Parser(
+        st.one_of(st.text(max_size=80), mixed(b"a@b.c", b"[192.0.2.1]", b"[IPv6:", b"xn--", b"..").map(_text)),
+        _refusing(BadAddress)(parse_mailbox),
+    ),
     "headers": Parser(mixed(b"Subject: x", b"X-Tenant: y", b"X-", b"=?utf-8?b?AA==?=", b"Received:"), _headers),
     "mime": Parser(_REPORTS, _mime),
     "report": Parser(_REPORTS, _report),
-    "dkim": Parser(mixed(b"v=1", b"a=rsa-sha256", b"h=from", b"bh=AA==", b"b=AA==", b"d=x.y", b"s=z", b"k=rsa", b"p=", b"l=", b"t="), _dkim),
-    "policies": Parser(mixed(b"include:", b"ip4:", b"ip6:", b"/24", b"//64", b"%{i", b"redirect=", b"-all", b"pct=", b"rua=mailto:"), _policies),
-    "proxy": Parser(mixed(b"PROXY TCP4 ", b"192.0.2.1 ", b"25", b"\r\n\r\n\0\r\nQUIT\n", b"\x21\x11\0\x0c", b"PROXY UNKNOWN\r\n", b"PROXY "),
-                    _refusing(BadProxyHeader)(parse_proxy_header)),
-    "yaml": Parser(mixed(b"esmtp_listeners:\n", b"- listen: ", b"  ", b"queues: {", b"}", b"[", b"]", b"&a ", b"*a", b"<<: ", b"!!python/object", b"spool:", b"? ",
-                         b"memory: {hard_limit: ", b"127.0.0.1:25", b"---\n", b"|\n"), _yaml),
+    "dkim": Parser(
+        mixed(b"v=1", b"a=rsa-sha256", b"h=from", b"bh=AA==", b"b=AA==", b"d=x.y", b"s=z", b"k=rsa", b"p=", b"l=", b"t="), _dkim
+    ),
+    "policies": Parser(
+        mixed(b"include:", b"ip4:", b"ip6:", b"/24", b"//64", b"%{i", b"redirect=", b"-all", b"pct=", b"rua=mailto:"), _policies
+    ),
+    "proxy": Parser(
+        mixed(b"PROXY TCP4 ", b"192.0.2.1 ", b"25", b"\r\n\r\n\0\r\nQUIT\n", b"\x21\x11\0\x0c", b"PROXY UNKNOWN\r\n", b"PROXY "),
+        _refusing(BadProxyHeader)(parse_proxy_header),
+    ),
+    "yaml": Parser(
+        mixed(
+            b"esmtp_listeners:\n",
+            b"- listen: ",
+            b"  ",
+            b"queues: {",
+            b"}",
+            b"[",
+            b"]",
+            b"&a ",
+            b"*a",
+            b"<<: ",
+            b"!!python/object",
+            b"spool:",
+            b"? ",
+            b"memory: {hard_limit: ",
+            b"127.0.0.1:25",
+            b"---\n",
+            b"|\n",
+        ),
+        _yaml,
+    ),
     "queue name": Parser(st.tuples(st.text(max_size=30), _NAMES, _NAMES, _NAMES), _queue_name),
-    "http body": Parser(mixed(b'{"envelope_sender":', b'"recipients":[', b'{"email":', b'"content":', b"}", b"]", b",", b'"x"', b"1e999", b"null"),
-                        _refusing(ValueError, msgspec.MsgspecError)(read_request)),
-    "schedule": Parser(st.dictionaries(st.sampled_from(["dow", "tz", "start", "end", "first_attempt", "expires"]),
-                                       st.one_of(st.text(max_size=20), st.integers(), st.none(), st.floats())),
-                       _refusing(BadSchedule)(parse_schedule)),
-}  # fmt: skip
+    "http body": Parser(
+        mixed(b'{"envelope_sender":', b'"recipients":[', b'{"email":', b'"content":', b"}", b"]", b",", b'"x"', b"1e999", b"null"),
+        _refusing(ValueError, msgspec.MsgspecError)(read_request),
+    ),
+    "schedule": Parser(
+        st.dictionaries(
+            st.sampled_from(["dow", "tz", "start", "end", "first_attempt", "expires"]),
+            st.one_of(st.text(max_size=20), st.integers(), st.none(), st.floats()),
+        ),
+        _refusing(BadSchedule)(parse_schedule),
+    ),
+}

@@ -5,7 +5,8 @@ import os
 from hypothesis import HealthCheck, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fuzz.parsers import PARSERS
+from tests.fuzz import test_fuzz
+from tests.fuzz.parsers import PARSERS, Parser
 
 INPUTS = int(os.environ.get("KUMOTWIST_FUZZ", "100"))
 
@@ -30,5 +31,8 @@ class FuzzTests(SynchronousTestCase):
                 self.feed(name)
 
     def test_a_parser_that_breaks_would_be_noticed(self) -> None:
-        self.patch(PARSERS["address"], "__class__", PARSERS["address"].__class__)
-        self.assertIn("address", PARSERS)
+        def breaks(given: object) -> None:
+            raise KeyError(given)
+
+        self.patch(test_fuzz, "PARSERS", {"broken": Parser(PARSERS["command"].given, breaks)})
+        self.assertRaises(KeyError, self.feed, "broken")

@@ -172,7 +172,7 @@ class FaultTests(InitCase):
         whole = found.over(Config(hostname="mx.example.com"))
         self.assertEqual((whole.bounce_classifier.cache_size, whole.bounce_classifier.rules[0].label), (7, "Mine"))
         (fault,) = self.init_faults(text.replace("rules.toml", "rule.toml"))
-        self.assertIn("configure_bounce_classifier: \"rule.toml\" cannot be read", fault)
+        self.assertIn('configure_bounce_classifier: "rule.toml" cannot be read', fault)
 
     def test_elsewhere_nothing_can_be_defined(self) -> None:
         for call in ("start_esmtp_listener()", "define_spool()", "configure_local_logs()"):

@@ -145,9 +145,7 @@ class FaultTests(PolicyCase):
 
     def test_an_unknown_event_that_resembles_none_is_told_all_of_them(self) -> None:
         (fault,) = self.faults("kumo.on('zzz', print)")
-        self.assertTrue(
-            fault.startswith('policy.py:2: kumo.on: unknown event "zzz", expected one of get_acl_definition, '), fault
-        )
+        self.assertTrue(fault.startswith('policy.py:2: kumo.on: unknown event "zzz", expected one of get_acl_definition, '), fault)
 
     def test_a_second_handler_for_an_event_with_one_answer_is_a_fault_in_the_same_file(self) -> None:
         single = [name for name, point in POINTS.items() if point.single]

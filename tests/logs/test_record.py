@@ -76,10 +76,10 @@ class FormTests(RecordTests):
             {kind.value for kind in RecordType},
             {
                 *("Reception", "Delivery", "Bounce", "TransientFailure", "Expiration", "AdminBounce", "AdminRebind", "Rejection"),
-                *("Delayed", "OOB", "Feedback"),
+                *("Delayed", "OOB", "Feedback", "XferOut", "XferIn"),
             },
         )
-        self.assertEqual({kind.value for kind in FINAL}, {"Delivery", "Bounce", "Expiration", "AdminBounce"})
+        self.assertEqual({kind.value for kind in FINAL}, {"Delivery", "Bounce", "Expiration", "AdminBounce", "XferOut"})
 
     def test_every_field_stands_in_the_models_order(self) -> None:
         found = self.of(RecordType.DELIVERY, message(), reply("250 2.0.0 Ok"), NOON, attempt=ATTEMPT, egress_pool="pool")

@@ -1,6 +1,6 @@
 """What the stages tell of themselves: true numbers, under the model's names, and nothing of what is gone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,10 +30,11 @@ Found = dict[tuple[str, ...], float]
 class Told(SynchronousTestCase):
     def read(self, clock: Clock, *measured: Callable[[], Iterable[Family | None]]) -> Found:
         """Name and label values → number."""
-        families = Deferred.fromCoroutine(Metrics(clock, measured).families())
+        families: Deferred[Iterator[Family]] = Deferred.fromCoroutine(Metrics(clock, measured).families())
         while not families.called:
             clock.advance(0)
-        text = "".join(as_text(self.successResultOf(families)))
+        told = self.successResultOf(families)
+        text = "".join(as_text(told))
         parsed = text_string_to_metric_families(text)
         return {(sample.name, *sample.labels.values()): sample.value for family in parsed for sample in family.samples}
 

@@ -14,7 +14,7 @@ from kumotwist.spool.opening import open_store
 
 Record = dict[str, Any]  # one line of the mail log, or of the sink's record
 
-FINAL = frozenset({"Delivery", "Bounce", "Expiration", "AdminBounce"})
+FINAL = frozenset({"Delivery", "Bounce", "Expiration", "AdminBounce", "XferOut"})
 
 
 def lines_of(path: Path) -> list[Record]:

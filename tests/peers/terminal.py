@@ -113,7 +113,7 @@ queues:
     default: {protocol: {smtp: {mx_list: [%(sink)s]}}}
 shaping:
   rules:
-    default: {prohibited_hosts: [], enable_tls: Disabled, provider_name: everyone}
+    default: {prohibited_hosts: [], enable_tls: Disabled, provider_name: everyone, idle_timeout: 300 ms}
 """
 BEHAVIOUR = "domains: {later.example: {defer: {share: 100, replies: ['451 4.7.1 later']}}, slow.example: {delay: 60 s}}\n"
 

@@ -54,6 +54,7 @@ class OrderTests(CommandLineTestCase):
         run = self.terminal.run
         self.send("slow.example", 1)
         name = wait_until(self.connected, "a session with the slow site")
+        assert name is not None
         told = self.api("/api/admin/inspect-ready-q/v1?queue_name=" + quote(name))
         session = told["dispatchers"][0]["session_id"]
         said = run(f"kumotwist inspect-ready-q '{name}' --connections")
@@ -78,7 +79,8 @@ class OrderTests(CommandLineTestCase):
         self.send("later.example", 2)
         self.wait_for_scheduled("later.example", 2)
         run("kumotwist rebind --domain later.example --reason elsewhere --set queue=good.example --yes")
-        self.receiver.wait_for(2)
+        self.wait_for_scheduled("good.example", 2)  # it was tried again, from there
+        self.mta.wait_for_records(lambda records: len(of_type(records, "AdminRebind")) == 2, "two AdminRebinds")
         self.send("later.example", 1)
         self.wait_for_scheduled("later.example", 1)
         target = f"http://{SERVER_HOST}:{free_port(SERVER_HOST)}"
@@ -121,7 +123,7 @@ class LookingTests(CommandLineTestCase):
         told = self.api("/api/admin/inspect-sched-q/v1?queue_name=later.example")
         first = told["messages"][0]
         self.assertEqual(self.row(said, first["id"])[2], str(first["message"]["num_attempts"]))
-        said = run(f"kumotwist inspect-message {first['id']} --want-body")
+        said = run(f"kumotwist inspect-message {first['id']} --want-body | head -25")
         for words in (first["message"]["recipient"][0], first["message"]["due"], "Subject:"):
             self.assertIn(words, said)
         self.terminal.begin("kumotwist inspect-message nothing")
