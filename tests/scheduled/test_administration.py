@@ -306,6 +306,35 @@ class RebindTests(HouseCase):
         self.assertEqual(self.house.records("AdminRebind"), [])
         self.assertEqual(len(drained(self.house)), 2)
 
+    def test_whatever_the_policy_does_wrong_each_message_waits_again(self) -> None:
+        async def later(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        def at_once(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        def to_nowhere(message: PolicyMessage, _: Any) -> None:
+            message.set_meta("queue", 7)
+
+        wrongs: dict[str, Any] = {
+            "raises": at_once,
+            "raises later": later,
+            "never answers": lambda *_: Deferred(),
+            "answers nonsense": lambda *_: object(),
+            "names no queue": to_nowhere,
+        }
+        for epoch, (what, handler) in enumerate(wrongs.items(), 1):
+            with self.subTest(what):
+                self.house.handlers["rebind_message"] = (Handler(handler, 2, "policy.py:1"),)
+                self.house.scheduler.direct(type(self.house.directions)(self.house, epoch))
+                waiting = {message.id for message in self.waiting(2)}
+                done = self.admin.rebind(Rebinding(criteria=Criteria(), reason="x", trigger_rebind_event=True))
+                self.house.run(400.0)
+                self.assertEqual(self.successResultOf(done), 2)
+                self.house.run(1300.0)
+                self.assertEqual({one.id for one in drained(self.house)}, waiting)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, ValueError)), 6)
+
     def test_it_is_on_disk_before_the_message_goes_on(self) -> None:
         [message] = self.waiting(tenant="acme")
         self.house.spool.stalled = True
