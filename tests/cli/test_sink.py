@@ -135,7 +135,6 @@ class TrafficTests(SynchronousTestCase):
     def test_options_that_make_no_sense(self) -> None:
         target = ("--target", "127.0.0.1:1")
         for options, said in (
-            (("--http", *target), "not implemented yet"),
             (("--messages", "1", "--duration", "1 s", *target), "exclude each other"),
             (("--domain", "a.example:0", *target), "above 0"),
             (("--body-size", "much", *target), "expected a size"),
