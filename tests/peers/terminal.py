@@ -90,7 +90,7 @@ class Terminal:
     def end(self) -> tuple[int, str]:
         """Wait until the command has ended; its exit status, and what it wrote."""
         mark = f"ended-{self._commands}="
-        ended = re.compile(rf"^{mark}(\d+)$", re.MULTILINE)
+        ended = re.compile(rf"^(?:\^C)?{mark}(\d+)$", re.MULTILINE)  # the terminal echoes Ctrl-C without a line's end
         try:
             found = wait_until(lambda: ended.search(self.screen()), "the command ends", patience=45)
         except AssertionError as late:
