@@ -95,12 +95,15 @@ class DkimBase(Struct, frozen=True, kw_only=True):
     fix_conformance: Conformance = ""
 
 
-class DkimDomain(Struct, frozen=True, kw_only=True):
-    """One entry of `domain`.  key: instead of `filename`, where it is not in a file.  algo: None: as the key is."""
+class SignedAs(Struct, frozen=True, kw_only=True):
+    """
+    What entries of `domain` and `signature` have in common.
+
+    key: instead of `filename`, where it is not in a file.  algo: None: as the key is.
+    """
 
     selector: Selector | None = None
     headers: tuple[HeaderName, ...] = ()
-    policy: SigningPolicy | None = None
     algo: Algorithm | None = None
     expiration: Expiration | None = None
     filename: FilePath | None = None
@@ -116,26 +119,17 @@ class DkimDomain(Struct, frozen=True, kw_only=True):
     on_key_failure: KeyFailure | None = None
 
 
-class DkimSignature(Struct, frozen=True, kw_only=True):
-    """One entry of `signature`: the same, for a domain that is named.  domain: never missing in a valid configuration."""
+class DkimDomain(SignedAs, frozen=True, kw_only=True):
+    """One entry of `domain`."""
+
+    policy: SigningPolicy | None = None
+
+
+class DkimSignature(SignedAs, frozen=True, kw_only=True):
+    """One entry of `signature`: for a domain that is named.  domain: never missing in a valid configuration."""
 
     domain: DomainText = ""
-    selector: Selector | None = None
-    headers: tuple[HeaderName, ...] = ()
     policy: AdditionalPolicy = AdditionalPolicy.ALWAYS
-    algo: Algorithm | None = None
-    expiration: Expiration | None = None
-    filename: FilePath | None = None
-    key: KeySource | None = None
-    header_canonicalization: Canonicalization | None = None
-    body_canonicalization: Canonicalization | None = None
-    over_sign: bool | None = None
-    atps: DomainText | None = None
-    atpsh: AtpsHash = "none"
-    agent_user_identifier: Identity | None = None
-    body_length: bool = False
-    reporting: bool = False
-    on_key_failure: KeyFailure | None = None
 
 
 class DkimSettings(Struct, frozen=True, kw_only=True):
